@@ -1,0 +1,1 @@
+"""The flows: wiring only. Each reads like the README."""

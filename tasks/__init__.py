@@ -1,0 +1,1 @@
+"""The doors (Prefect tasks) and, in folders, their rooms."""

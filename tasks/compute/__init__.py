@@ -1,0 +1,1 @@
+"""Room: the Dask client, bounded in-flight maps, worker logs."""

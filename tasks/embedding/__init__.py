@@ -1,0 +1,1 @@
+"""Room: encode and decode blocks of rows."""

@@ -1,0 +1,1 @@
+"""Room: partitions, kNN, fuzzy simplicial set, edges."""

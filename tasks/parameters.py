@@ -1,0 +1,107 @@
+"""The parameters of the pipeline: one pydantic group per stage, shared by the doors, the form in the Prefect UI and the manifests.
+
+Every default, bound and help text has its one home here. Names and defaults are umap-learn's where it has one.
+Groups are top-level flow parameters, since Prefect merges a run's parameters over a deployment's per top-level key only.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+def _field(default: Any, help: str, **bounds: Any) -> Any:
+    return Field(default, description=help, **bounds)
+
+
+class Group(BaseModel):
+    """A group of parameters: unknown names are refused, values are frozen, the form keeps the order written here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        # Prefect's form sorts by name unless each field carries its position.
+        for position, field in enumerate(cls.model_fields.values()):
+            field.json_schema_extra = {"position": position}
+        cls.model_rebuild(force=True)
+
+
+class GraphParameters(Group):
+    """The fuzzy neighbour graph (task build_graph)."""
+
+    n_neighbors: int = _field(15, "Neighbours per row, the row itself included (umap-learn's meaning).", ge=2, le=1000)
+    metric: str = _field("euclidean", "Any dense metric of pynndescent: euclidean, cosine, manhattan, hamming, ...")
+    metric_kwds: dict[str, float] = _field({}, "Arguments of the metric, in its own order, such as {'p': 3}.")
+    set_op_mix_ratio: float = _field(1.0, "Fuzzy union (1) to fuzzy intersection (0).", ge=0, le=1)
+    local_connectivity: float = _field(1.0, "Neighbours assumed to be connected at full strength.", ge=0)
+    disconnection_distance: float | None = _field(
+        None, "Distances from here on make no edge; None: the metric's bound."
+    )
+    angular_rp_forest: bool = _field(False, "Angular random projection trees in pynndescent.")
+    unique: bool = _field(False, "Build the graph over distinct rows only.")
+    random_state: int = _field(42, "Seed: the same seed gives the same graph, on any number of workers.", ge=0)
+    precomputed_knn: str | None = _field(None, "URL of a Zarr group with 'indices' and 'distances' to use instead.")
+    labels: str | None = _field(None, "URL of a label array for a supervised graph; -1 (or NaN) means unknown.")
+    target_metric: str = _field("categorical", "How labels compare: categorical, or a metric for continuous ones.")
+    target_metric_kwds: dict[str, float] = _field({}, "Arguments of the target metric.")
+    target_n_neighbors: int = _field(-1, "Neighbours in label space; -1: n_neighbors.", ge=-1)
+    target_weight: float = _field(0.5, "Weight of the labels, from 0 (data only) to 1 (labels only).", ge=0, le=1)
+    n_partitions: int | None = _field(None, "Partitions of the rows; None: as many as partition_rows asks for.", ge=1)
+    partition_rows: int | None = _field(None, "Most rows per partition; None: from the workers' memory limit.", ge=64)
+    overlap: int = _field(2, "Partitions that each row joins, when there are several.", ge=1, le=8)
+    target_recall: float = _field(0.95, "Measured kNN recall that the repair passes aim for.", gt=0, le=1)
+    repair_passes: int = _field(3, "At most this many repair passes to reach target_recall.", ge=0)
+    recall_sample: int = _field(1000, "Rows whose exact neighbours are computed to measure the recall.", ge=10)
+
+
+class TrainingParameters(Group):
+    """The encoder and its training (task train_encoder)."""
+
+    n_components: int = _field(2, "Dimensions of the map.", ge=1, le=512)
+    encoder: str = _field("mlp", "'mlp', 'package.module:function', or the URL of a .keras file.")
+    hidden_units: list[int] = _field([100, 100, 100], "Widths of the default encoder's and decoder's layers.")
+    min_dist: float = _field(0.1, "Smallest distance between points in the map.", ge=0)
+    spread: float = _field(1.0, "Scale of the embedded points.", gt=0)
+    a: float | None = _field(None, "Curve parameter; None: fitted from min_dist and spread.", gt=0)
+    b: float | None = _field(None, "Curve parameter; None: fitted from min_dist and spread.", gt=0)
+    kernel: Literal["umap", "umap-learn"] = _field("umap-learn", "1/(1 + a d^2b), or what ParametricUMAP optimises.")
+    batch_size: int = _field(1000, "Edges per step.", ge=1)
+    n_epochs: int | None = _field(
+        None, "Most times that an edge is drawn; None: 500 up to 10,000 rows, else 200.", ge=1
+    )
+    n_training_epochs: int = _field(1, "Passes over the edges of n_epochs, as in ParametricUMAP.", ge=1)
+    loss_report_frequency: int = _field(10, "Loss reports (and validations) per training epoch.", ge=1)
+    negative_sample_rate: int = _field(5, "Repelled pairs per edge.", ge=1)
+    repulsion_strength: float = _field(1.0, "Weight of the repulsion.", ge=0)
+    learning_rate: float = _field(1e-3, "Of the default optimizer, Adam with clipvalue 4.", gt=0)
+    validation_split: float = _field(
+        0.1, "Share of rows kept out of training (at most 20,000 rows) for val_loss.", ge=0, lt=1
+    )
+    patience: int = _field(
+        5, "Reports without a better val_loss before training stops; the best weights are kept.", ge=1
+    )
+    random_state: int = _field(42, "Seed of weights, sampling and held-out rows.", ge=0)
+
+
+class EmbeddingParameters(Group):
+    """Placing rows with a trained encoder (task write_embedding)."""
+
+    batch_size: int = _field(8192, "Rows per forward pass.", ge=1)
+    non_finite: Literal["error", "nan"] = _field("error", "Rows with NaN or inf: stop, or give them NaN coordinates.")
+
+
+class ComputeParameters(Group):
+    """Where the work runs."""
+
+    scheduler_address: str | None = _field(
+        None, "An existing Dask scheduler, such as tcp://host:8786; None: a local cluster."
+    )
+    n_workers: int | None = _field(None, "Worker processes of the local cluster; None: from the machine.", ge=1)
+    memory_limit: str | None = _field(None, "Memory per worker, such as '4GB'; None: the machine's, shared out.")
+    cluster_class: str | None = _field(
+        None, "Any Dask cluster class, 'package.module:Class', instead of a local cluster."
+    )
+    cluster_kwargs: dict[str, Any] = _field({}, "Keyword arguments of cluster_class.")
+    adapt: dict[str, Any] | None = _field(
+        None, "Adaptive bounds of cluster_class, such as {'minimum': 1, 'maximum': 20}."
+    )

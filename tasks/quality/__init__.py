@@ -1,0 +1,1 @@
+"""Room: sampled recall, trustworthiness, label agreement, drift."""

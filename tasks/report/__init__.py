@@ -1,0 +1,1 @@
+"""Room: pictures, tables and the report page."""

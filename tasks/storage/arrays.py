@@ -1,0 +1,195 @@
+"""Zarr arrays: opening with every lost chunk an error, creating in whole shards, rows in blocks.
+
+One task writes whole shards: Zarr has no locks, and two writers within one shard lose rows without a word.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import DTypeLike, NDArray
+from zarr.codecs import BloscCodec, BloscShuffle
+
+from pumascale.tasks.storage import urls
+from pumascale.tasks.storage.errors import InputError
+
+SHARD_BYTES = 32 * 2**20
+CHUNK_BYTES = 256 * 2**10
+
+# A lost object must be an error and never a row of fill values; older Zarr lacks the switch, see `_require_chunks`.
+_HAS_MISSING_SWITCH = "read_missing_chunks" in zarr.config.get("array")
+_READ_CONFIG: dict[str, Any] | None = {"read_missing_chunks": False} if _HAS_MISSING_SWITCH else None
+_WRITE_CONFIG: dict[str, Any] = {"write_empty_chunks": True}
+
+
+def _address(url: str) -> dict[str, Any]:
+    """What `zarr.open_*` needs to find `url`."""
+    if urls.is_local(url):
+        return {"store": str(urls.local_path(url))}
+    return {"store": url, "storage_options": urls.storage_options(url)}
+
+
+def open_array(url: str) -> zarr.Array[Any]:
+    """Open an array for reading; reading a chunk that is not there raises instead of giving fill values."""
+    array = zarr.open_array(**_address(url), mode="r", config=_READ_CONFIG)
+    if not _HAS_MISSING_SWITCH:
+        _require_chunks(url, array)
+    return array
+
+
+def _require_chunks(url: str, array: zarr.Array[Any]) -> None:
+    objects = math.prod(-(-size // step) for size, step in zip(array.shape, array.shards or array.chunks, strict=True))
+    metadata = {"zarr.json", ".zarray", ".zattrs"}
+    found = sum(name not in metadata for name in urls.list_objects(url))
+    if found < objects:
+        raise InputError(
+            f"{url} has {found} of its {objects} chunk objects. All are expected: restore the lost ones, "
+            "or write the array again with write_empty_chunks=True."
+        )
+
+
+def open_writable(url: str) -> zarr.Array[Any]:
+    """Open an array for writing whole shards, chunks of fill values included."""
+    return zarr.open_array(**_address(url), mode="r+", config=_WRITE_CONFIG)
+
+
+def open_group(url: str) -> zarr.Group:
+    """Open a group for reading."""
+    return zarr.open_group(**_address(url), mode="r")
+
+
+def create_group(url: str, attributes: dict[str, Any] | None = None) -> zarr.Group:
+    """Create a group, or open the one that an earlier run created."""
+    return zarr.open_group(**_address(url), mode="a", zarr_format=3, attributes=attributes)
+
+
+def open_source(url: str) -> zarr.Array[Any]:
+    """Open the rows of a user: an array with rows along axis 0.
+
+    Raises
+    ------
+    InputError
+        When there is no array at `url`, or one whose shape or dtype cannot be rows of numbers.
+    """
+    array = _find_array(url)
+    if array.ndim < 2:
+        raise InputError(
+            f"{url} has shape {array.shape}. Rows of numbers are expected, so 2 or more dimensions: "
+            "reshape it to (n_rows, n_features)."
+        )
+    if array.dtype.kind not in "fiub":
+        raise InputError(
+            f"{url} has dtype {array.dtype}. Floats, integers or booleans are expected: convert it before."
+        )
+    if 0 in array.shape:
+        raise InputError(f"{url} has shape {array.shape}, so it holds no data. Write at least one row of one feature.")
+    return array
+
+
+def _find_array(url: str) -> zarr.Array[Any]:
+    try:
+        return open_array(url)
+    except (FileNotFoundError, zarr.errors.ArrayNotFoundError, zarr.errors.NodeTypeValidationError):
+        raise InputError(_describe_absence(url)) from None
+    except InputError:
+        raise
+    except PermissionError as error:
+        raise InputError(
+            f"{url} refused these credentials: {error}. Check the key, the secret and the policy."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{url} cannot be opened as a Zarr array: {type(error).__name__}: {error}") from error
+
+
+def _describe_absence(url: str) -> str:
+    try:
+        names = sorted(name for name, _ in open_group(url).arrays())
+    except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.NodeTypeValidationError):
+        return f"No Zarr array at {url}. Expected the URL of an array (v2 or v3): check the spelling and the bucket."
+    if not names:
+        return f"{url} is a Zarr group without arrays. Expected the URL of an array."
+    listed = ", ".join(urls.join(url, name) for name in names)
+    return f"{url} is a Zarr group. Expected one of the arrays inside it: {listed}."
+
+
+def shard_rows(row_nbytes: int, n_rows: int) -> int:
+    """Rows per shard: 32 MB of them, a multiple of the rows per chunk, at most the array."""
+    chunk = chunk_rows(row_nbytes, n_rows)
+    return chunk * min(max(1, SHARD_BYTES // (chunk * row_nbytes)), -(-n_rows // chunk))
+
+
+def chunk_rows(row_nbytes: int, n_rows: int) -> int:
+    """Rows per inner chunk: 256 KiB of them, at least one, at most the array."""
+    return max(1, min(CHUNK_BYTES // max(1, row_nbytes), n_rows))
+
+
+def create_array(
+    url: str,
+    *,
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    dimension_names: tuple[str, ...] | None = None,
+    attributes: dict[str, Any] | None = None,
+    fill_value: float = 0,
+    shard_rows: int | None = None,
+) -> zarr.Array[Any]:
+    """Create an array in shards along axis 0; the same call again opens what the first one made.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (n_rows, *row_shape); rows are never split.
+    shard_rows : int, optional
+        Rows per shard; by default about 32 MB of them.
+
+    Raises
+    ------
+    InputError
+        When another array is there.
+    """
+    try:
+        return _opened_same(url, shape, np.dtype(dtype))
+    except (FileNotFoundError, zarr.errors.ArrayNotFoundError):
+        pass
+    row_nbytes = int(np.dtype(dtype).itemsize * math.prod(shape[1:]))
+    chunk, shard = _geometry(row_nbytes, max(1, shape[0]), shard_rows)
+    return zarr.create_array(
+        **_address(url),
+        shape=shape,
+        dtype=np.dtype(dtype),
+        chunks=(chunk, *(max(1, size) for size in shape[1:])),
+        shards=(shard, *(max(1, size) for size in shape[1:])),
+        compressors=BloscCodec(
+            cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle, typesize=np.dtype(dtype).itemsize
+        ),
+        fill_value=fill_value,
+        dimension_names=dimension_names,
+        attributes=attributes,
+        config=_WRITE_CONFIG,
+    )
+
+
+def _geometry(row_nbytes: int, n_rows: int, shard: int | None) -> tuple[int, int]:
+    if shard is None:
+        return chunk_rows(row_nbytes, n_rows), shard_rows(row_nbytes, n_rows)
+    return math.gcd(shard, chunk_rows(row_nbytes, shard)), shard
+
+
+def _opened_same(url: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> zarr.Array[Any]:
+    array = open_writable(url)
+    if array.shape != shape or array.dtype != dtype:
+        raise InputError(
+            f"{url} already holds an array of {array.shape} {array.dtype}, not {shape} {dtype}. Choose another place."
+        )
+    return array
+
+
+def row_blocks(n_rows: int, block_rows: int) -> list[tuple[int, int]]:
+    """(start, stop) of consecutive blocks of `block_rows` rows; the last may be shorter."""
+    return [(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)]
+
+
+def read_rows(array: zarr.Array[Any], start: int, stop: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    """Rows `start` to `stop` as `dtype`, shape (stop - start, *row_shape)."""
+    return np.asarray(array[start:stop]).astype(dtype, copy=False)

@@ -1,0 +1,153 @@
+"""URLs and the small control objects behind them, on a disk or on any fsspec store.
+
+Control objects (manifests, receipts) are read past every listing cache: a second process may have written them a
+moment ago. On S3 a create is one conditional PUT (``If-None-Match: *``); on a disk it is a finished file linked into
+place, so that no reader ever meets half of it.
+"""
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec import AbstractFileSystem
+
+S3_OPTIONS: dict[str, Any] = {
+    "use_listings_cache": False,
+    "config_kwargs": {"retries": {"mode": "standard", "max_attempts": 10}},
+}
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """Size in bytes, and what changes when the object does: its ETag, or its time of writing on a disk."""
+
+    size: int
+    etag: str
+
+
+def is_local(url: str) -> bool:
+    """Whether `url` names a place on this machine's disk."""
+    return "://" not in url or url.startswith("file://")
+
+
+def local_path(url: str) -> Path:
+    """The path of a local URL."""
+    return Path(url.removeprefix("file://")).expanduser().absolute()
+
+
+def absolute(url: str) -> str:
+    """`url` as one that means the same in every process: local paths made absolute, no slash at the end."""
+    return str(local_path(url)) if is_local(url) else url.rstrip("/")
+
+
+def join(url: str, *parts: str) -> str:
+    """`url` with `parts` below it."""
+    return "/".join([url.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def storage_options(url: str) -> dict[str, Any]:
+    """What opens `url`; never a secret, since the options travel to Dask workers (credentials: the environment)."""
+    return S3_OPTIONS if url.startswith(("s3://", "s3a://")) else {}
+
+
+def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
+    """The file system of `url` and the path in it, for control objects."""
+    target = str(local_path(url)) if is_local(url) else url
+    fs, path = fsspec.core.url_to_fs(target, **storage_options(url))
+    return fs, path
+
+
+def read_bytes(url: str) -> bytes | None:
+    """The object's bytes; None where there is none."""
+    fs, path = filesystem(url)
+    try:
+        return bytes(fs.cat_file(path))
+    except FileNotFoundError:
+        return None
+
+
+def write_bytes(url: str, data: bytes) -> None:
+    """Write the object whole, over an older one."""
+    if is_local(url):
+        os.replace(_finished_file(local_path(url), data), local_path(url))
+    else:
+        fs, path = filesystem(url)
+        fs.pipe_file(path, data)
+
+
+def create_bytes(url: str, data: bytes) -> bool:
+    """Write the object only where there is none.
+
+    Returns
+    -------
+    bool
+        False when something is there already (which may be this very write, its first answer lost: read it back).
+    """
+    return _create_local(local_path(url), data) if is_local(url) else _create_remote(url, data)
+
+
+def _finished_file(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return part
+
+
+def _create_local(path: Path, data: bytes) -> bool:
+    part = _finished_file(path, data)
+    try:
+        os.link(part, path)  # fails where the name is taken, unlike rename
+    except FileExistsError:
+        return False
+    finally:
+        part.unlink()
+    return True
+
+
+def _create_remote(url: str, data: bytes) -> bool:
+    fs, path = filesystem(url)
+    try:
+        fs.pipe_file(path, data, mode="create")
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if _is_conflict(error):
+            return False
+        raise
+    return True
+
+
+def _is_conflict(error: OSError) -> bool:
+    response = getattr(error.__cause__, "response", None) or {}
+    return response.get("Error", {}).get("Code") in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+
+
+def list_objects(url: str) -> dict[str, ObjectInfo]:
+    """Every object below `url`, by its path relative to it."""
+    fs, path = filesystem(url)
+    fs.invalidate_cache()
+    try:
+        found = fs.find(path, detail=True)
+    except FileNotFoundError:
+        return {}
+    prefix = path.rstrip("/") + "/"
+    return {name.removeprefix(prefix): _info(entry) for name, entry in found.items() if name.startswith(prefix)}
+
+
+def _info(entry: dict[str, Any]) -> ObjectInfo:
+    etag = entry.get("ETag") or entry.get("etag") or entry.get("mtime") or entry.get("LastModified") or ""
+    return ObjectInfo(int(entry.get("size") or 0), str(etag).strip('"'))
+
+
+def remove_tree(url: str) -> None:
+    """Remove everything below `url`; nothing there is fine."""
+    fs, path = filesystem(url)
+    fs.invalidate_cache()
+    if fs.exists(path):
+        fs.rm(path, recursive=True)

@@ -1,0 +1,1 @@
+"""Room: networks, objective, sampling, the Keras model, its artefact."""
