@@ -65,12 +65,14 @@ class TrainingParameters(Group):
     a: float | None = _field(None, "Curve parameter; None: fitted from min_dist and spread.", gt=0)
     b: float | None = _field(None, "Curve parameter; None: fitted from min_dist and spread.", gt=0)
     kernel: Literal["umap", "umap-learn"] = _field("umap-learn", "1/(1 + a d^2b), or what ParametricUMAP optimises.")
-    batch_size: int = _field(1000, "Edges per step.", ge=1)
+    batch_size: int = _field(1000, "Edges per step.", ge=2)
     n_epochs: int | None = _field(
         None, "Most times that an edge is drawn; None: 500 up to 10,000 rows, else 200.", ge=1
     )
     n_training_epochs: int = _field(1, "Passes over the edges of n_epochs, as in ParametricUMAP.", ge=1)
-    loss_report_frequency: int = _field(10, "Loss reports (and validations) per training epoch.", ge=1)
+    loss_report_frequency: int = _field(
+        20, "Loss reports (and validations) per training epoch; often, since early stopping waits for them.", ge=1
+    )
     negative_sample_rate: int = _field(5, "Repelled pairs per edge.", ge=1)
     repulsion_strength: float = _field(1.0, "Weight of the repulsion.", ge=0)
     learning_rate: float = _field(1e-3, "Of the default optimizer, Adam with clipvalue 4.", gt=0)
@@ -78,7 +80,7 @@ class TrainingParameters(Group):
         0.1, "Share of rows kept out of training (at most 20,000 rows) for val_loss.", ge=0, lt=1
     )
     patience: int = _field(
-        5, "Reports without a better val_loss before training stops; the best weights are kept.", ge=1
+        3, "Reports without a better val_loss before training stops; the best weights are kept.", ge=1
     )
     random_state: int = _field(42, "Seed of weights, sampling and held-out rows.", ge=0)
 

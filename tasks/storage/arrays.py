@@ -98,7 +98,7 @@ def _find_array(url: str) -> zarr.Array[Any]:
         raise InputError(
             f"{url} refused these credentials: {error}. Check the key, the secret and the policy."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, urls.CredentialsError) as error:
         raise InputError(f"{url} cannot be opened as a Zarr array: {type(error).__name__}: {error}") from error
 
 
@@ -111,6 +111,14 @@ def _describe_absence(url: str) -> str:
         return f"{url} is a Zarr group without arrays. Expected the URL of an array."
     listed = ", ".join(urls.join(url, name) for name in names)
     return f"{url} is a Zarr group. Expected one of the arrays inside it: {listed}."
+
+
+def open_labels(url: str) -> zarr.Array[Any]:
+    """Open one label per row: a 1-D array of integers, floats or strings."""
+    array = _find_array(url)
+    if array.ndim != 1:
+        raise InputError(f"{url} has shape {array.shape}. Expected one label per row: a 1-D array.")
+    return array
 
 
 def shard_rows(row_nbytes: int, n_rows: int) -> int:

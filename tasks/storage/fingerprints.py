@@ -17,9 +17,12 @@ VERSION = 1
 def fingerprint_source(url: str) -> str:
     """A hash of the array at `url` that changes when its data does."""
     array = arrays.open_source(url)
-    objects = sorted((name, info.size, info.etag) for name, info in urls.list_objects(url).items())
-    shards = getattr(array, "shards", None)
-    return _digest([array.shape, str(array.dtype), array.chunks, shards, objects])
+    return _digest([array.shape, str(array.dtype), array.chunks, array.shards, fingerprint_tree(url)])
+
+
+def fingerprint_tree(url: str) -> str:
+    """A hash of the names, sizes and ETags of every object at and below `url`."""
+    return _digest(sorted((name, info.size, info.etag) for name, info in urls.list_objects(url).items()))
 
 
 def request_id(kind: str, **parts: Any) -> str:

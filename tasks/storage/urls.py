@@ -5,6 +5,7 @@ moment ago. On S3 a create is one conditional PUT (``If-None-Match: *``); on a d
 place, so that no reader ever meets half of it.
 """
 
+import contextlib
 import os
 import secrets
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+from botocore.exceptions import BotoCoreError as CredentialsError  # no credentials, no endpoint: not an OSError
 from fsspec import AbstractFileSystem
 
 S3_OPTIONS: dict[str, Any] = {
@@ -143,6 +145,13 @@ def list_objects(url: str) -> dict[str, ObjectInfo]:
 def _info(entry: dict[str, Any]) -> ObjectInfo:
     etag = entry.get("ETag") or entry.get("etag") or entry.get("mtime") or entry.get("LastModified") or ""
     return ObjectInfo(int(entry.get("size") or 0), str(etag).strip('"'))
+
+
+def remove_object(url: str) -> None:
+    """Remove one object; one that is gone already is fine."""
+    fs, path = filesystem(url)
+    with contextlib.suppress(FileNotFoundError):
+        fs.rm_file(path)
 
 
 def remove_tree(url: str) -> None:

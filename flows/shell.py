@@ -1,0 +1,164 @@
+"""The command line: `pumascale`, thin over the flows.
+
+Progress goes to stderr; the last line of stdout is the run's manifest as one line of JSON.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+# Before Prefect is imported: no telemetry, a server that may take its time on a busy machine, and a quiet console.
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "pumascale")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+Source = Annotated[str, typer.Argument(help="URL of a Zarr array, rows along axis 0.")]
+Workspace = Annotated[str, typer.Option(help="URL prefix for graphs, models and embeddings.")]
+Target = Annotated[str | None, typer.Option(help="A place where readers always find the newest finished map.")]
+Labels = Annotated[str | None, typer.Option(help="URL of a Zarr array with one label per row.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="GROUP.NAME=VALUE, such as graph.n_neighbors=30.")]
+ParameterFile = Annotated[Path | None, typer.Option("--parameters", help="YAML file of groups and their values.")]
+Force = Annotated[bool, typer.Option("--force", help="Make everything anew, beside what is there.")]
+
+
+@app.command("fit-transform")
+def fit_transform(
+    source: Source,
+    workspace: Workspace,
+    target: Target = None,
+    labels: Labels = None,
+    settings: Settings = None,
+    parameters: ParameterFile = None,
+    force: Force = False,
+) -> None:
+    """The main job: graph, encoder, map."""
+    groups = _groups(settings, parameters, ("graph", "training", "embedding", "compute"))
+    from pumascale.flows.fit_transform import fit_transform as flow
+
+    _run(lambda: flow(source, workspace, target=target, labels=labels, force=force, **groups))
+
+
+@app.command()
+def fit(
+    source: Source,
+    workspace: Workspace,
+    settings: Settings = None,
+    parameters: ParameterFile = None,
+    force: Force = False,
+) -> None:
+    """Graph and encoder: a model for `transform`."""
+    groups = _groups(settings, parameters, ("graph", "training", "compute"))
+    from pumascale.flows.fit import fit as flow
+
+    _run(lambda: flow(source, workspace, force=force, **groups))
+
+
+@app.command()
+def transform(
+    source: Source,
+    model: Annotated[str, typer.Option(help="URL of a trained model.")],
+    target: Target = None,
+    workspace: Annotated[str | None, typer.Option(help="By default the model's own workspace.")] = None,
+    labels: Labels = None,
+    settings: Settings = None,
+    parameters: ParameterFile = None,
+    force: Force = False,
+) -> None:
+    """Place the rows of SOURCE with a trained model."""
+    groups = _groups(settings, parameters, ("embedding",))
+    from pumascale.flows.transform import transform as flow
+
+    _run(lambda: flow(source, model, target=target, workspace=workspace, labels=labels, force=force, **groups))
+
+
+@app.command()
+def latest(target: Annotated[str, typer.Argument(help="URL of a target.")]) -> None:
+    """Print the URL of the newest finished embedding of TARGET."""
+    from pumascale.tasks.storage.targets import newest
+
+    version = newest(target)
+    if version is None:
+        _fail(f"{target} holds no finished version. Expected a target that a run has published to.")
+    else:
+        print(version["embedding"])
+
+
+@app.command()
+def demo(
+    workspace: Annotated[str, typer.Option(help="A folder for the demo.")] = "pumascale-demo",
+) -> None:
+    """The main job on scikit-learn's bundled digits: a map, its pictures and its report."""
+    _quiet()
+    from pumascale.flows.fit_transform import fit_transform as flow
+    from pumascale.tasks.demo_source import write_digits
+
+    source, labels = write_digits(workspace)
+    result = _result(lambda: flow(source, workspace, labels=labels))
+    for name in ("embedding", "map.png", "report.html"):
+        print(f"{name:12} {result['embedding']}/{name}")
+    print(f"{'loss.png':12} {result['model']}/loss.png")
+    print(json.dumps(result))
+
+
+def _groups(settings: list[str] | None, path: Path | None, allowed: tuple[str, ...]) -> dict[str, Any]:
+    """The parameter groups that `--parameters` and `--set` ask for, checked before anything heavy is imported."""
+    from pumascale.tasks.settings import read_groups
+    from pumascale.tasks.storage.errors import InputError
+
+    try:
+        return dict(read_groups(settings or [], path.read_text() if path else "", allowed))
+    except (InputError, OSError) as error:
+        _fail(str(error))
+
+
+def _run(work: Callable[[], dict[str, Any]]) -> None:
+    _quiet()
+    print(json.dumps(_result(work)))
+
+
+def _result(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    from pumascale.tasks.storage.errors import InputError
+
+    try:
+        return work()
+    except InputError as error:
+        _fail(str(error))
+    except Exception as error:
+        if "PUMASCALE_TRACEBACK" in os.environ:
+            raise
+        _fail(f"{type(error).__name__}: {error} (set PUMASCALE_TRACEBACK=1 for the whole story)")
+
+
+def _fail(reason: str) -> NoReturn:
+    print("pumascale: " + " ".join(reason.split()), file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def _quiet() -> None:
+    """Our own progress on stderr, and nobody else's."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("pumascale")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Place the rows of a Zarr array with a model that was trained before."""
+
+from typing import Any
+
+from prefect import flow, runtime
+
+from pumascale.flows.fit_transform import DEFAULT_EMBEDDING
+from pumascale.tasks.parameters import EmbeddingParameters
+from pumascale.tasks.stage import summarize
+from pumascale.tasks.write_embedding import write_embedding
+
+
+@flow(name="transform")
+def transform(
+    source: str,
+    model: str,
+    target: str | None = None,
+    workspace: str | None = None,
+    labels: str | None = None,
+    embedding: EmbeddingParameters = DEFAULT_EMBEDDING,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write the coordinates of every row of `source`.
+
+    Args:
+        source: URL of a Zarr array whose rows have the model's shape.
+        model: URL of a trained model.
+        target: A place where readers always find the newest finished map.
+        workspace: URL prefix for the embedding; by default the model's own workspace.
+        labels: URL of a Zarr array of labels that colour the map.
+        embedding: Placing the rows.
+        force: Make it anew, beside what is there.
+    """
+    salt = str(runtime.flow_run.id) if force else None
+    return summarize(write_embedding(source, model, workspace, embedding, labels, target, salt))

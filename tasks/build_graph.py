@@ -1,0 +1,76 @@
+"""Door: the fuzzy neighbour graph of a Zarr array.
+
+    source.zarr --build_graph--> <workspace>/graphs/<id>
+"""
+
+import time
+from functools import partial
+from typing import Any
+
+from pumascale.tasks.parameters import ComputeParameters, GraphParameters
+from pumascale.tasks.stage import Progress, Stage, publish_markdown, run_stage
+from pumascale.tasks.storage import fingerprints, manifests, urls
+
+
+def build_graph(
+    source: str,
+    workspace: str,
+    parameters: GraphParameters | None = None,
+    compute: ComputeParameters | None = None,
+    salt: str | None = None,
+) -> Stage:
+    """Build the graph of the rows of `source`, or find the one that the same request built before.
+
+    Parameters
+    ----------
+    source : str
+        URL of a Zarr array, rows along axis 0.
+    workspace : str
+        URL prefix under which `graphs/<id>` is made.
+    salt : str, optional
+        Anything that makes this request differ from an equal one: the graph is built anew, beside the old one.
+
+    Returns
+    -------
+    Stage
+        Its `url` is the graph's place, its `manifest` says rows, edges, and the measured recall.
+
+    Raises
+    ------
+    InputError
+        Before any work, when the source or a parameter cannot be used.
+    """
+    from pumascale.tasks.graph import checks
+
+    parameters, source = parameters or GraphParameters(), urls.absolute(source)
+    checks.check(source, parameters)
+    place = graph_place(source, workspace, parameters, salt)
+    work = partial(_build, source, place, parameters, compute or ComputeParameters())
+    return run_stage("build_graph", place, [source], work)
+
+
+def graph_place(source: str, workspace: str, parameters: GraphParameters, salt: str | None = None) -> str:
+    """Where the graph of this request is, or will be."""
+    files = [url for url in (parameters.labels, parameters.precomputed_knn) if url]
+    content = [fingerprints.fingerprint_tree(url) for url in files]
+    data = fingerprints.fingerprint_source(source)
+    name = fingerprints.request_id("graph", source=data, content=content, parameters=parameters.model_dump(), salt=salt)
+    return urls.join(urls.absolute(workspace), "graphs", name)
+
+
+def _build(source: str, place: str, parameters: GraphParameters, compute: ComputeParameters) -> dict[str, Any]:
+    from pumascale.tasks.compute.bounded_map import bounded_map
+    from pumascale.tasks.compute.cluster import open_client, worker_memory
+    from pumascale.tasks.graph import pipeline
+    from pumascale.tasks.report.tables import stage_table
+
+    started = time.perf_counter()
+    with open_client(compute) as client:
+        run, memory = partial(bounded_map, client), worker_memory(client)
+        summary = pipeline.build(
+            source, place, parameters, run=run, worker_memory=memory, on_progress=Progress("build_graph")
+        )
+    origin = {"source": source, "parameters": parameters.model_dump(), "seconds": time.perf_counter() - started}
+    manifest = manifests.commit(place, summary | origin)
+    publish_markdown("build-graph", stage_table("build_graph", manifest))
+    return manifest

@@ -1,0 +1,85 @@
+"""Where the work runs: a local cluster of processes, an existing scheduler, or any cluster class by import path.
+
+Workers are processes with one thread each: pynndescent's threading layer aborts on concurrent threads in one process,
+and its own threads use the cores of a worker anyway.
+"""
+
+import importlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster
+
+from pumascale.tasks.parameters import ComputeParameters
+from pumascale.tasks.storage.errors import InputError
+
+CONNECT_SECONDS = 15
+
+
+@contextmanager
+def open_client(parameters: ComputeParameters) -> Iterator[Client]:
+    """A Dask client for the length of a `with` block; what it started is gone afterwards.
+
+    Raises
+    ------
+    InputError
+        When the scheduler does not answer or there is no such cluster class.
+    """
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    with ExitStack() as stack, dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s"}):
+        address = parameters.scheduler_address or stack.enter_context(_make_cluster(parameters))
+        client = stack.enter_context(_connect(address))
+        client.forward_logging("pumascale", level=logging.INFO)
+        yield client
+
+
+def _make_cluster(parameters: ComputeParameters) -> Any:
+    if parameters.cluster_class:
+        cluster = _load_class(parameters.cluster_class)(**parameters.cluster_kwargs)
+        if parameters.adapt:
+            cluster.adapt(**parameters.adapt)
+        return cluster
+    return LocalCluster(
+        n_workers=parameters.n_workers or _default_workers(),
+        threads_per_worker=1,
+        memory_limit=parameters.memory_limit or "auto",
+        dashboard_address=None,
+        silence_logs=logging.WARNING,
+    )
+
+
+def _default_workers() -> int:
+    """One worker per four cores, at least one: each uses its cores by pynndescent's own threads."""
+    return max(1, len(os.sched_getaffinity(0)) // 4)
+
+
+def _load_class(path: str) -> Any:
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"compute.cluster_class={path!r} cannot be imported: {error}. "
+            "Expected 'package.module:Class' of an installed package, such as 'dask_kubernetes.operator:KubeCluster'."
+        ) from None
+
+
+def _connect(address: Any) -> Client:
+    try:
+        return Client(address, set_as_default=False, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"The Dask scheduler at {address} does not answer: {error}. "
+            "Expected the address of a running scheduler, such as tcp://host:8786."
+        ) from None
+
+
+def worker_memory(client: Client) -> int | None:
+    """Bytes that the smallest worker may use; None where no limit is set."""
+    limits = [worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+    known = [limit for limit in limits if limit]
+    return min(known) if known else None

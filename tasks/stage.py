@@ -1,0 +1,130 @@
+"""The Prefect side that the three doors share: what a stage returns, its progress, its table, its asset.
+
+Prefect's own result cache does not notice a deleted output, so a stage asks its place's manifest instead and only
+shows the answer: a state named Cached.
+"""
+
+import base64
+import logging
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+from prefect.assets import materialize
+from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
+from prefect.states import Completed, State
+from pydantic import BaseModel
+
+from pumascale.tasks.storage import manifests, urls
+
+logger = logging.getLogger("pumascale")
+
+
+class Stage(BaseModel):
+    """What a door returns: where its output is, and the manifest that says what it is."""
+
+    name: str
+    url: str
+    cached: bool
+    seconds: float
+    manifest: dict[str, Any]
+
+
+def run_stage(name: str, place: str, upstream: list[str], work: Callable[[], dict[str, Any]]) -> Stage:
+    """Run `work` as the Prefect task `name` that materializes `place`, unless the place is finished already.
+
+    Parameters
+    ----------
+    upstream : list of str
+        URLs that the output is made from: the lineage in Prefect.
+    work : callable
+        Makes the output, commits it and returns the manifest.
+    """
+    started = time.perf_counter()
+    lineage = [asset_key(url) for url in upstream]
+    stage_task = make_or_reuse.with_options(name=name, assets=[asset_key(place)], asset_deps=lineage)
+    state: State[dict[str, Any]] = stage_task(place, work, return_state=True)
+    manifest = state.result()
+    seconds = round(time.perf_counter() - started, 2)
+    return Stage(name=name, url=place, cached=state.name == "Cached", seconds=seconds, manifest=manifest)
+
+
+@materialize("file:///place", cache_policy=NO_CACHE)
+def make_or_reuse(place: str, work: Callable[[], dict[str, Any]]) -> State[dict[str, Any]] | dict[str, Any]:
+    """The task of every door: the finished place's manifest as a Cached state, or the work."""
+    found = manifests.read_manifest(place)
+    if found is None:
+        return work()
+    logger.info("already there: %s", place)
+    return Completed(name="Cached", message=f"already there: {place}", data=found)
+
+
+def asset_key(url: str) -> str:
+    """`url` as Prefect's asset keys have it: with a scheme, without the characters they refuse."""
+    full = f"file://{url}" if urls.is_local(url) and "://" not in url else url
+    return re.sub(r"[\s#%?]", "_", full)[:512]
+
+
+class Progress:
+    """A stage's progress: an artifact on the Prefect run, about once a second, and a line per step in the log."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._step = ""
+        self._next = 0.0
+        self._artifact = create_progress_artifact(progress=0.0, description=stage) if TaskRunContext.get() else None
+
+    def __call__(self, step: str, done: int, total: int, values: dict[str, float] | None = None) -> None:
+        """Report `done` of `total` of `step`; `values` are the latest figures, such as losses."""
+        figures = "".join(f"  {name} {value:.4f}" for name, value in (values or {}).items())
+        now = time.monotonic()
+        if step != self._step or done >= total or now >= self._next:
+            logger.info("%s: %s %d/%d%s", self._stage, step, done, total, figures)
+            self._publish(f"{self._stage}: {step}{figures}", 100.0 * done / max(1, total))
+            self._step, self._next = step, now + 1.0
+
+    def _publish(self, description: str, percent: float) -> None:
+        if self._artifact is not None:
+            update_progress_artifact(self._artifact, progress=percent, description=description)
+
+
+def publish_markdown(key: str, markdown: str) -> None:
+    """Show a table on the Prefect run."""
+    if TaskRunContext.get():
+        create_markdown_artifact(markdown=markdown, key=key)
+
+
+def publish_picture(key: str, picture: bytes, description: str) -> None:
+    """Show a PNG on the Prefect run, inline as a data URI: no file has to be served."""
+    if TaskRunContext.get():
+        data_uri = "data:image/png;base64," + base64.b64encode(picture).decode()
+        create_image_artifact(image_url=data_uri, key=key, description=description)
+
+
+def summarize(*stages: Stage) -> dict[str, Any]:
+    """The run's manifest: where everything is, how good it is, how long it took, what was there already."""
+    kinds = {"build_graph": "graph", "train_encoder": "model", "write_embedding": "embedding"}
+    last = stages[-1].manifest
+    places = {kinds[stage.name]: stage.url for stage in stages}
+    quality = last.get("quality", {}) | _graph_quality(stages[0].manifest)
+    return places | {
+        "n_rows": last["n_rows"],
+        "n_components": last.get("n_components"),
+        "seconds": {stage.name: stage.seconds for stage in stages},
+        "quality": quality,
+        "cached": [stage.name for stage in stages if stage.cached],
+        "version": last.get("version"),
+    }
+
+
+def _graph_quality(manifest: dict[str, Any]) -> dict[str, Any]:
+    names = ("knn_recall", "knn_recall_interval", "knn_recall_sample")
+    return {name: manifest[name] for name in names if name in manifest}

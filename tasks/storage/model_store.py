@@ -1,0 +1,53 @@
+"""The schema of a model at `<workspace>/models/<id>`, and how to read it without Keras.
+
+`encoder.keras`, `decoder.keras` (where one was trained), `model.json` (shape of the rows, metric, a, b, parameters,
+versions), `history.json`, `held_out.npy` (int64 ids of the rows kept out of training), `manifest.json` last.
+"""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pumascale.tasks.storage import arrays, manifests, urls
+from pumascale.tasks.storage.errors import InputError
+
+SCHEMA_VERSION = 1
+
+
+def read_model(place: str) -> dict[str, Any]:
+    """The contents of `model.json` of a finished model.
+
+    Raises
+    ------
+    InputError
+        When `place` holds no finished model, or one of a newer schema than this version can read.
+    """
+    data = urls.read_bytes(urls.join(place, "model.json"))
+    if manifests.read_manifest(place) is None or data is None:
+        raise InputError(f"{place} holds no finished model. Expected the URL that train_encoder returned: run it first.")
+    facts = dict(json.loads(data))
+    if facts["schema_version"] > SCHEMA_VERSION:
+        raise InputError(
+            f"{place} has schema version {facts['schema_version']}; this version of pumascale reads up to "
+            f"{SCHEMA_VERSION}. Install a newer pumascale."
+        )
+    return facts
+
+
+def read_held_out(place: str) -> NDArray[np.int64]:
+    """Ids of the rows that the model at `place` has not seen, ascending, int64 (n_held_out,)."""
+    data = urls.read_bytes(urls.join(place, "held_out.npy"))
+    return np.empty(0, np.int64) if data is None else np.load(io.BytesIO(data))
+
+
+def check_rows(source: str, facts: dict[str, Any]) -> None:
+    """Refuse a source whose rows have another shape than the model was trained on."""
+    array = arrays.open_source(source)
+    if int(np.prod(array.shape[1:])) != int(np.prod(facts["row_shape"])):
+        raise InputError(
+            f"{source} has rows of shape {array.shape[1:]}; the model takes rows of shape {tuple(facts['row_shape'])}. "
+            "Give the source that it was trained on, or rows of the same shape."
+        )

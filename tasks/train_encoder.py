@@ -1,0 +1,69 @@
+"""Door: the encoder (and decoder) of a graph.
+
+    source.zarr + graph --train_encoder--> <workspace>/models/<id>
+"""
+
+import time
+from functools import partial
+from typing import Any
+
+from pumascale.tasks.parameters import TrainingParameters
+from pumascale.tasks.stage import Progress, Stage, publish_markdown, publish_picture, run_stage
+from pumascale.tasks.storage import fingerprints, graph_store, manifests, urls
+
+
+def train_encoder(
+    source: str,
+    graph: str,
+    workspace: str,
+    parameters: TrainingParameters | None = None,
+    salt: str | None = None,
+) -> Stage:
+    """Train the encoder that places the rows of `source` by the edges of `graph`, or find the one trained before.
+
+    Parameters
+    ----------
+    source : str
+        URL of the Zarr array that the graph was built from.
+    graph : str
+        URL of a finished graph.
+    workspace : str
+        URL prefix under which `models/<id>` is made.
+    salt : str, optional
+        Anything that makes this request differ from an equal one.
+
+    Returns
+    -------
+    Stage
+        Its `url` is the model's place: `encoder.keras`, `model.json`, `history.json`, `loss.png`.
+
+    Raises
+    ------
+    InputError
+        Before any work, when there is no such graph or a parameter cannot be used.
+    """
+    from pumascale.tasks.training import checks
+
+    parameters, source, graph = parameters or TrainingParameters(), urls.absolute(source), urls.absolute(graph)
+    checks.check(source, parameters)
+    graph_store.read_graph_manifest(graph)
+    name = fingerprints.request_id("model", graph=graph, parameters=parameters.model_dump(), salt=salt)
+    place = urls.join(urls.absolute(workspace), "models", name)
+    return run_stage("train_encoder", place, [source, graph], partial(_train, source, graph, place, parameters))
+
+
+def _train(source: str, graph: str, place: str, parameters: TrainingParameters) -> dict[str, Any]:
+    from pumascale.tasks.report.loss import draw_loss
+    from pumascale.tasks.report.tables import stage_table
+    from pumascale.tasks.training.fit import fit
+
+    started = time.perf_counter()
+    summary = fit(source, graph, place, parameters, on_progress=Progress("train_encoder"))
+    picture = draw_loss(manifests.read_json(urls.join(place, "history.json")) or {})
+    urls.write_bytes(urls.join(place, "loss.png"), picture)
+    origin = {"source": source, "graph": graph, "seconds": time.perf_counter() - started}
+    manifest = manifests.commit(place, summary | origin)
+    publish_markdown("train-encoder", stage_table("train_encoder", manifest))
+    publish_picture("loss", picture, "Loss by term")
+    return manifest
+

@@ -1,0 +1,55 @@
+"""The training room's held-out rows: kept out of training with all their edges, so that `val_loss` judges new rows.
+
+Held-out edges between trained rows would not show memorising: wide networks keep improving on them while rows that
+they never saw get worse.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pumascale.tasks.training.sampling import Edges
+
+MOST_HELD_OUT = 20_000
+MOST_VALIDATION_EDGES = 20_000
+MOST_VALIDATION_BYTES = 2**28
+
+
+@dataclass(frozen=True)
+class Split:
+    """`held_out` int64 row ids, `training` edges between trained rows, `validation` edges (held-out, trained)."""
+
+    held_out: NDArray[np.int64]
+    training: Edges
+    validation: Edges
+
+
+def hold_out(n_rows: int, share: float, seed: int) -> NDArray[np.int64]:
+    """Draw the held-out rows: `share` of them, at most 20,000, ascending."""
+    count = min(int(n_rows * share), MOST_HELD_OUT)
+    drawn = np.random.Generator(np.random.Philox(key=[seed, 0])).choice(n_rows, count, replace=False)
+    return np.sort(drawn).astype(np.int64)
+
+
+def split_edges(edges: Edges, held_out: NDArray[np.int64], n_rows: int) -> Split:
+    """Part the edges: both ends trained, or one end held out (that end becomes the head)."""
+    is_out = np.zeros(n_rows, bool)
+    is_out[held_out] = True
+    head_out, tail_out = is_out[edges.head], is_out[edges.tail]
+    crossing = edges.where(head_out != tail_out)
+    swap = is_out[crossing.tail]
+    head = np.where(swap, crossing.tail, crossing.head)
+    tail = np.where(swap, crossing.head, crossing.tail)
+    return Split(held_out, edges.where(~head_out & ~tail_out), Edges(head, tail, crossing.weight))
+
+
+def draw_validation(edges: Edges, row_nbytes: int, batch_size: int, seed: int) -> Edges:
+    """Draw validation edges by weight, once for all: at most 20,000 and 256 MB of rows, in whole batches."""
+    if len(edges) == 0:
+        return edges
+    count = min(2 * len(edges), MOST_VALIDATION_EDGES, max(16, MOST_VALIDATION_BYTES // (2 * row_nbytes)))
+    count = count // batch_size * batch_size or count
+    generator = np.random.Generator(np.random.Philox(key=[seed, 1]))
+    chosen = generator.choice(len(edges), count, p=edges.weight / edges.weight.sum(dtype=np.float64))
+    return Edges(edges.head[chosen], edges.tail[chosen], edges.weight[chosen])

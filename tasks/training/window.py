@@ -1,0 +1,76 @@
+"""The training room's window: rows, edges and their alias table as variables on the device, drawn from by the step.
+
+They are variables, so that the compiled step can be fed other partitions without a new compilation, but not weights:
+`get_weights` (early stopping, checkpoints) must not copy the data.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from pumascale.tasks.training.sampling import Edges, alias_table
+
+Tensor = Any
+
+
+class Window(keras.layers.Layer):  # type: ignore[misc]
+    """Rows (m, *row_shape) and edges (e,) on the device.
+
+    Parameters
+    ----------
+    n_rows, n_edges : int
+        Capacity. What a window leaves free is never drawn: its weight is 0.
+    """
+
+    def __init__(self, n_rows: int, n_edges: int, row_shape: tuple[int, ...], dtype: str, seed: int) -> None:
+        super().__init__(dtype="float32", autocast=False, name="window")
+        self.capacity = (n_rows, n_edges)
+        self.rows = self._table((n_rows, *row_shape), dtype, "rows")
+        self.head = self._table((n_edges,), "int32", "head")
+        self.tail = self._table((n_edges,), "int32", "tail")
+        self.keep = self._table((n_edges,), "float32", "keep")
+        self.alias = self._table((n_edges,), "int32", "alias")
+        self.generator = keras.random.SeedGenerator(seed)
+
+    def _table(self, shape: tuple[int, ...], dtype: str, name: str) -> keras.Variable:
+        return self.add_weight(
+            shape=shape, dtype=dtype, name=name, initializer="zeros", trainable=False, autocast=False
+        )
+
+    @property
+    def weights(self) -> list[keras.Variable]:
+        """None: the data is not part of what is trained and saved."""
+        return []
+
+    def load(self, rows: NDArray[Any], edges: Edges) -> None:
+        """Put `rows` and the `edges` between them (ids local to `rows`) on the device."""
+        keep, alias = alias_table(_padded(edges.weight, self.capacity[1]))
+        self.rows.assign(_padded(rows, self.capacity[0]))
+        self.head.assign(_padded(edges.head.astype(np.int32), self.capacity[1]))
+        self.tail.assign(_padded(edges.tail.astype(np.int32), self.capacity[1]))
+        self.keep.assign(keep)
+        self.alias.assign(alias)
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """Draw edges by weight, in a random direction: row ids of heads and tails, int32 (count,)."""
+        column = keras.random.randint((count,), 0, self.capacity[1], seed=self.generator)
+        coins = keras.random.uniform((2, count), seed=self.generator)
+        edge = ops.where(coins[0] < ops.take(self.keep, column), column, ops.take(self.alias, column))
+        head, tail = ops.take(self.head, edge), ops.take(self.tail, edge)
+        forward = coins[1] < 0.5
+        return ops.where(forward, head, tail), ops.where(forward, tail, head)
+
+    def gather(self, ids: Tensor) -> Tensor:
+        """Rows by id, float32 (len(ids), *row_shape)."""
+        return ops.cast(ops.take(self.rows, ids, axis=0), "float32")
+
+
+def _padded(array: NDArray[Any], length: int) -> NDArray[Any]:
+    if len(array) == length:
+        return array
+    padded = np.zeros((length, *array.shape[1:]), array.dtype)
+    padded[: len(array)] = array
+    return padded

@@ -1,0 +1,37 @@
+"""The words of the command line: groups, names, values."""
+
+import pytest
+from pumascale.tasks.settings import read_groups
+from pumascale.tasks.storage.errors import InputError
+
+EVERY = ("graph", "training", "embedding", "compute")
+
+
+def test_a_setting_goes_over_the_file_and_keeps_its_other_values() -> None:
+    groups = read_groups(["graph.n_neighbors=30"], "graph: {n_neighbors: 5, metric: cosine}", EVERY)
+    assert groups["graph"].model_dump(include={"n_neighbors", "metric"}) == {"n_neighbors": 30, "metric": "cosine"}
+
+
+def test_values_are_yaml() -> None:
+    groups = read_groups(["training.hidden_units=[8, 4]", "graph.unique=true", "training.a=null"], "", EVERY)
+    assert groups["training"].model_dump()["hidden_units"] == [8, 4]
+    assert groups["graph"].model_dump()["unique"] is True
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("graph.n_neighbour=3", "Did you mean 'n_neighbors'?"),
+        ("grahp.n_neighbors=3", "Did you mean 'graph'?"),
+        ("graph.n_neighbors=1", "greater than or equal to 2"),
+        ("n_neighbors=3", "expected GROUP.NAME=VALUE"),
+    ],
+)
+def test_a_wrong_setting_says_what_to_change(setting: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason.replace("?", r"\?")):
+        read_groups([setting], "", EVERY)
+
+
+def test_a_file_that_is_no_mapping_is_refused() -> None:
+    with pytest.raises(InputError, match="must map groups"):
+        read_groups([], "- 1", EVERY)

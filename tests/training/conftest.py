@@ -1,0 +1,79 @@
+"""Small real graphs, and one trained model that many tests look at (Keras takes 14 s to import)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import umap.umap_
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+
+from pumascale.tasks.parameters import TrainingParameters
+from pumascale.tasks.storage import arrays, manifests
+
+
+@dataclass(frozen=True)
+class Stored:
+    """URLs of a source and its graph."""
+
+    source: str
+    graph: str
+
+
+def store(folder: Path, rows: NDArray[Any], n_neighbors: int = 15) -> Stored:
+    """Write `rows` and umap-learn's own graph of them in the schema of the graph store."""
+    flat = rows.reshape(len(rows), -1).astype(np.float32)
+    random = np.random.RandomState(0)
+    graph = umap.umap_.fuzzy_simplicial_set(flat, n_neighbors, random, "euclidean")[0].tocoo()
+    once = graph.row < graph.col
+    return store_edges(folder, rows, graph.row[once], graph.col[once], graph.data[once])
+
+
+def store_edges(
+    folder: Path, rows: NDArray[Any], head: NDArray[Any], tail: NDArray[Any], weight: NDArray[Any]
+) -> Stored:
+    """Write `rows` and the given edges as one partition."""
+    place = Stored(str(folder / "source.zarr"), str(folder / "graph"))
+    arrays.create_array(place.source, shape=rows.shape, dtype=rows.dtype)[:] = rows
+    arrays.create_group(place.graph)
+    members = {
+        "partition_rows": np.arange(len(rows)),
+        "partition_offsets": np.array([0, len(rows)]),
+        "edge_head": head.astype(np.int32),
+        "edge_tail": tail.astype(np.int32),
+        "edge_weight": weight.astype(np.float32),
+        "edge_offsets": np.array([0, len(head)]),
+    }
+    for name, values in members.items():
+        arrays.create_array(f"{place.graph}/{name}", shape=values.shape, dtype=values.dtype)[:] = values
+    manifests.commit(place.graph, {"n_rows": len(rows), "metric": "euclidean"})
+    return place
+
+
+def short(**changes: Any) -> TrainingParameters:
+    """Parameters of a training of a few seconds."""
+    quick = {"encoder": "mlp", "hidden_units": [32, 32], "n_epochs": 50, "loss_report_frequency": 4, "batch_size": 256}
+    return TrainingParameters(**{**quick, **changes})
+
+
+@pytest.fixture(scope="session")
+def digits() -> NDArray[np.float32]:
+    """600 digits of 64 pixels."""
+    return np.asarray(load_digits().data[:600], np.float32)
+
+
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory: pytest.TempPathFactory, digits: NDArray[np.float32]) -> Stored:
+    """The digits and their graph."""
+    return store(tmp_path_factory.mktemp("digits"), digits)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, stored: Stored) -> tuple[str, dict[str, Any]]:
+    """A trained artefact and its manifest."""
+    from pumascale.tasks.training.fit import fit
+
+    place = str(tmp_path_factory.mktemp("model"))
+    return place, fit(stored.source, stored.graph, place, short())
