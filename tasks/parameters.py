@@ -58,8 +58,13 @@ class TrainingParameters(Group):
     """The encoder and its training (task train_encoder)."""
 
     n_components: int = _field(2, "Dimensions of the map.", ge=1, le=512)
-    encoder: str = _field("mlp", "'mlp', 'package.module:function', or the URL of a .keras file.")
-    hidden_units: list[int] = _field([100, 100, 100], "Widths of the default encoder's and decoder's layers.")
+    encoder: str | dict[str, Any] = _field(
+        "mlp",
+        "'mlp', 'package.module:function' called with the row shape and n_components, the URL of a .keras file, "
+        "or a Keras model's JSON config.",
+    )
+    decoder: str | dict[str, Any] = _field("mlp", "As encoder; used with parametric_reconstruction.")
+    hidden_units: list[int] = _field([100, 100, 100], "Widths of the 'mlp' encoder's and decoder's layers.")
     min_dist: float = _field(0.1, "Smallest distance between points in the map.", ge=0)
     spread: float = _field(1.0, "Scale of the embedded points.", gt=0)
     a: float | None = _field(None, "Curve parameter; None: fitted from min_dist and spread.", gt=0)
@@ -75,13 +80,54 @@ class TrainingParameters(Group):
     )
     negative_sample_rate: int = _field(5, "Repelled pairs per edge.", ge=1)
     repulsion_strength: float = _field(1.0, "Weight of the repulsion.", ge=0)
-    learning_rate: float = _field(1e-3, "Of the default optimizer, Adam with clipvalue 4.", gt=0)
+    optimizer: str | dict[str, Any] | None = _field(
+        None,
+        "A Keras optimizer by name, config (schedules included) or 'package.module:function'; "
+        "None: Adam with clipvalue 4.",
+    )
+    learning_rate: float | None = _field(
+        None, "Of the default optimizer; None: 0.001, or 0.1 without parametric_embedding.", gt=0
+    )
+    dtype_policy: Literal["float32", "mixed_bfloat16"] = _field(
+        "float32", "What the networks compute in; the map and the loss are float32 in any case."
+    )
     validation_split: float = _field(
         0.1, "Share of rows kept out of training (at most 20,000 rows) for val_loss.", ge=0, lt=1
     )
-    patience: int = _field(
-        3, "Reports without a better val_loss before training stops; the best weights are kept.", ge=1
+    patience: int = _field(3, "Reports without a better value before training stops; the best weights are kept.", ge=1)
+    monitor: str = _field("val_loss", "The value that early stopping watches: any that the history holds.")
+    early_stopping: bool = _field(True, "Stop when 'monitor' no longer improves, and keep the best weights.")
+    callbacks: list[str | dict[str, Any]] = _field(
+        [], "Keras callbacks, as {'class_name': ..., 'config': {...}} or 'package.module:Class'."
     )
+    csv_log: str | None = _field(None, "URL of a CSV file for the losses of every report.")
+    tensorboard_log: str | None = _field(None, "URL of a folder for TensorBoard's logs.")
+    parametric_reconstruction: bool = _field(False, "Train a decoder too, for inverse_transform.")
+    parametric_reconstruction_loss_fcn: str | dict[str, Any] = _field(
+        "mean_squared_error",
+        "A Keras loss by name, config or 'package.module:function'. ParametricUMAP's binary cross-entropy needs rows "
+        "within [0, 1]: {'class_name': 'BinaryCrossentropy', 'config': {'from_logits': true}}.",
+    )
+    parametric_reconstruction_loss_weight: float = _field(1.0, "Weight of the reconstruction.", ge=0)
+    autoencoder_loss: bool = _field(False, "Let the reconstruction's gradient reach the encoder.")
+    reconstruction_validation: str | None = _field(
+        None, "URL of an array of rows whose reconstruction loss is reported as 'reconstruction_validation'."
+    )
+    global_correlation_loss_weight: float = _field(
+        0.0, "Weight of the correlation between distances of rows and of their places.", ge=0
+    )
+    landmark_positions: str | None = _field(
+        None, "URL of an array (n_rows, n_components): rows held at given places; NaN leaves a row free."
+    )
+    landmark_loss_fn: str | None = _field(
+        None, "'package.module:function' of (wanted, placed) for the landmarks; None: the mean distance."
+    )
+    landmark_loss_weight: float = _field(1.0, "Weight of the landmark loss.", ge=0)
+    parametric_embedding: bool = _field(
+        True, "False: learn the place of each row instead of a network, by the same objective."
+    )
+    warm_start: str | None = _field(None, "URL of a trained model whose networks are trained on.")
+    checkpoint_minutes: float = _field(5.0, "Minutes between checkpoints, from which a killed run goes on.", ge=0)
     random_state: int = _field(42, "Seed of weights, sampling and held-out rows.", ge=0)
 
 
@@ -89,6 +135,7 @@ class EmbeddingParameters(Group):
     """Placing rows with a trained encoder (task write_embedding)."""
 
     batch_size: int = _field(8192, "Rows per forward pass.", ge=1)
+    texts: str | None = _field(None, "URL of a Zarr array of strings, one per row, that the report shows on hover.")
     non_finite: Literal["error", "nan"] = _field("error", "Rows with NaN or inf: stop, or give them NaN coordinates.")
 
 

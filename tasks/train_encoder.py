@@ -61,7 +61,8 @@ def _train(source: str, graph: str, place: str, parameters: TrainingParameters) 
     summary = fit(source, graph, place, parameters, on_progress=Progress("train_encoder"))
     picture = draw_loss(manifests.read_json(urls.join(place, "history.json")) or {})
     urls.write_bytes(urls.join(place, "loss.png"), picture)
-    origin = {"source": source, "graph": graph, "seconds": time.perf_counter() - started}
+    origin = {"source": source, "graph": graph, "source_fingerprint": fingerprints.fingerprint_source(source)}
+    origin |= {"seconds": time.perf_counter() - started}
     manifest = manifests.commit(place, summary | origin)
     publish_markdown("train-encoder", stage_table("train_encoder", manifest))
     publish_picture("loss", picture, "Loss by term")

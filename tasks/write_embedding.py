@@ -4,12 +4,16 @@
 """
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pumascale.tasks.parameters import EmbeddingParameters
 from pumascale.tasks.stage import Progress, Stage, publish_markdown, publish_picture, run_stage
-from pumascale.tasks.storage import arrays, fingerprints, manifests, model_store, targets, urls
+from pumascale.tasks.storage import arrays, fingerprints, graph_store, manifests, model_store, targets, urls
 
 
 def write_embedding(
@@ -74,23 +78,76 @@ def _place(
 
 def _write(source: str, model: str, place: str, parameters: EmbeddingParameters, labels: str | None) -> dict[str, Any]:
     from pumascale.tasks.embedding.encode import encode
-    from pumascale.tasks.embedding.networks import load_encoder
 
     started = time.perf_counter()
     facts = model_store.read_model(model)
+    embedding = urls.join(place, "embedding")
     summary = encode(
         source,
-        load_encoder(model),
-        urls.join(place, "embedding"),
+        _network(model),
+        embedding,
         row_shape=tuple(facts["row_shape"]),
-        n_components=facts["n_components"],
+        out_shape=(facts["n_components"],),
         batch_size=parameters.batch_size,
         non_finite=parameters.non_finite,
         attributes={"source": source, "model": model},
         on_progress=Progress("write_embedding"),
     )
-    summary |= {"source": source, "model": model, "n_components": facts["n_components"]}
-    summary["quality"] = _measure(source, model, place, labels, facts)
-    summary |= {"seconds": time.perf_counter() - started, "parameters": parameters.model_dump()}
-    _report(source, model, place, parameters, labels, summary)
-    return manifests.commit(place, summary)
+    origin = {"source": source, "model": model, "n_components": facts["n_components"]}
+    quality = _measure(source, model, embedding, labels)
+    seconds = {"seconds": time.perf_counter() - started, "parameters": parameters.model_dump()}
+    manifest = summary | origin | {"quality": quality} | seconds
+    _report(place, model, labels, parameters.texts, manifest)
+    return manifests.commit(place, manifest)
+
+
+def _network(model: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    from pumascale.tasks.training.artefact import load_encoder
+
+    encoder = load_encoder(model)
+    return lambda rows: np.asarray(encoder.predict_on_batch(rows))
+
+
+def _measure(source: str, model: str, embedding: str, labels: str | None) -> dict[str, Any]:
+    """Quality of the map where it shows the rows that the model was trained on; nothing for other rows."""
+    from pumascale.tasks.quality.measure import measure
+
+    trained = manifests.read_manifest(model) or {}
+    if trained["source_fingerprint"] != fingerprints.fingerprint_source(source):
+        return {}
+    metric = graph_store.read_graph_manifest(trained["graph"])["metric"]
+    held_out = model_store.read_held_out(model)
+    return measure(source, embedding, held_out=held_out, labels=labels, metric=metric)
+
+
+def _report(place: str, model: str, labels: str | None, texts: str | None, manifest: dict[str, Any]) -> None:
+    from pumascale.tasks.report.labels import read_classes
+    from pumascale.tasks.report.map import draw_map
+    from pumascale.tasks.report.page import make_page
+    from pumascale.tasks.report.tables import quality_table, stage_table
+
+    points = np.asarray(arrays.open_array(urls.join(place, "embedding"))[:])
+    classes = read_classes(labels, len(points))
+    picture = draw_map(points, classes)
+    urls.write_bytes(urls.join(place, "map.png"), picture)
+    urls.write_bytes(urls.join(place, "map-dark.png"), draw_map(points, classes, "dark"))
+    page = make_page(
+        points,
+        classes,
+        title=manifest["source"],
+        loss_picture=urls.read_bytes(urls.join(model, "loss.png")),
+        quality=manifest["quality"],
+        tables=_tables(model, manifest),
+        texts=None if texts is None else [str(text) for text in arrays.open_labels(texts)[:]],
+    )
+    urls.write_bytes(urls.join(place, "report.html"), page.encode())
+    publish_markdown("write-embedding", stage_table("write_embedding", manifest))
+    publish_markdown("quality", quality_table(manifest["quality"]))
+    publish_picture("map", picture, "The map")
+
+
+def _tables(model: str, manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    trained = manifests.read_manifest(model) or {}
+    built = manifests.read_manifest(trained["graph"]) or {}
+    made = {"Graph": built, "Training": trained, "Embedding": manifest}
+    return {name: {key: content[key] for key in content if key not in ("token", "history", "quality")} for name, content in made.items()}

@@ -6,12 +6,16 @@ that it was at, which Dask gives to another one.
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from distributed import Client, as_completed
+from distributed import Client, KilledWorker, as_completed
+
+from pumascale.tasks.storage.errors import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+LEAST_IN_FLIGHT = 8  # enough for an adaptive cluster that starts with no worker to see that it should grow
+RECOUNT_EVERY = 32  # results between two looks at the number of workers
 
 
 def bounded_map(
@@ -22,30 +26,43 @@ def bounded_map(
     Parameters
     ----------
     in_flight : int, optional
-        Tasks held at once; by default three per worker thread, at least two.
+        Tasks held at once; by default three per worker thread, following the workers as they come and go.
 
     Raises
     ------
     Exception
         The first exception of any task; the tasks in flight are cancelled.
+    InputError
+        When a task has killed several workers one after the other: mostly by the memory it took.
     """
-    waiting = iter(items)
-    first = islice(waiting, in_flight or _enough(client))
-    running = as_completed((_submit(client, function, item) for item in first), loop=client.loop)
+    waiting, most = iter(items), in_flight or _enough(client)
+    running = as_completed((_submit(client, function, item) for item in islice(waiting, most)), loop=client.loop)
     try:
-        for future in running:
-            yield future.result()
+        for count, future in enumerate(running, start=1):
+            yield _result(future)
             future.release()
-            for item in islice(waiting, 1):
+            if in_flight is None and count % RECOUNT_EVERY == 0:
+                most = _enough(client)
+            for item in islice(waiting, most - running.count()):
                 running.add(_submit(client, function, item))
     finally:
         client.cancel(list(running.futures), force=True)
 
 
-def _submit(client: Client, function: Callable[[Item], Result], item: Item) -> object:
+def _submit(client: Client, function: Callable[[Item], Result], item: Item) -> Any:
     # pure=False: a task writes to a store, so two equal calls are two tasks.
     return client.submit(function, item, pure=False)
 
 
+def _result(future: Any) -> Any:
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise InputError(
+            f"One task ended several worker processes ({error}). Most often that is memory: raise "
+            "compute.memory_limit, take fewer workers (compute.n_workers), or smaller partitions (graph.partition_rows)."
+        ) from error
+
+
 def _enough(client: Client) -> int:
-    return max(2, 3 * sum(client.nthreads().values()))
+    return max(LEAST_IN_FLIGHT, 3 * sum(client.nthreads().values()))

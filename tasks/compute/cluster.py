@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import dask
 from distributed import Client, LocalCluster
 
 from pumascale.tasks.parameters import ComputeParameters
 from pumascale.tasks.storage.errors import InputError
 
-CONNECT_SECONDS = 15
+CONNECT_SECONDS = 10
 
 
 @contextmanager
@@ -30,7 +29,7 @@ def open_client(parameters: ComputeParameters) -> Iterator[Client]:
         When the scheduler does not answer or there is no such cluster class.
     """
     logging.getLogger("distributed").setLevel(logging.WARNING)
-    with ExitStack() as stack, dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s"}):
+    with ExitStack() as stack:
         address = parameters.scheduler_address or stack.enter_context(_make_cluster(parameters))
         client = stack.enter_context(_connect(address))
         client.forward_logging("pumascale", level=logging.INFO)

@@ -181,7 +181,8 @@ def create_array(
 def _geometry(row_nbytes: int, n_rows: int, shard: int | None) -> tuple[int, int]:
     if shard is None:
         return chunk_rows(row_nbytes, n_rows), shard_rows(row_nbytes, n_rows)
-    return math.gcd(shard, chunk_rows(row_nbytes, shard)), shard
+    most = chunk_rows(row_nbytes, shard)
+    return next(rows for rows in range(most, 0, -1) if shard % rows == 0), shard
 
 
 def _opened_same(url: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> zarr.Array[Any]:
@@ -198,6 +199,48 @@ def row_blocks(n_rows: int, block_rows: int) -> list[tuple[int, int]]:
     return [(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)]
 
 
+def object_name(array: zarr.Array[Any], row: int) -> str:
+    """Name, relative to the array's URL, of the first object (shard or chunk) that holds row `row`."""
+    grid = array.shards or array.chunks
+    return array.metadata.encode_chunk_key((row // grid[0], *(0 for _ in grid[1:])))
+
+
 def read_rows(array: zarr.Array[Any], start: int, stop: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """Rows `start` to `stop` as `dtype`, shape (stop - start, *row_shape)."""
-    return np.asarray(array[start:stop]).astype(dtype, copy=False)
+    """Rows `start` to `stop` as `dtype`, shape (stop - start, *row_shape).
+
+    Raises
+    ------
+    InputError
+        When a chunk object is lost or damaged: which one, and its rows.
+    """
+    try:
+        return np.asarray(array[start:stop]).astype(dtype, copy=False)
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            raise  # the store, not the data
+        raise _broken_chunk(array, start, stop, error) from error
+    except (ValueError, RuntimeError, KeyError, EOFError) as error:
+        raise _broken_chunk(array, start, stop, error) from error
+
+
+def _broken_chunk(array: zarr.Array[Any], start: int, stop: int, error: Exception) -> InputError:
+    """The first of the objects under rows `start` to `stop` that cannot be read, found by reading them one by one."""
+    step = int((array.shards or array.chunks)[0])
+    for low in range(start // step * step, stop, step):
+        first, last = max(low, start), min(low + step, stop)
+        try:
+            array[first:last]
+        except Exception as reason:
+            url = _object_url(array, low)
+            return InputError(
+                f"{url} (rows {low} to {min(low + step, array.shape[0])}) cannot be read: {type(reason).__name__}: "
+                f"{reason}. The object is lost or damaged: restore it, or write these rows again."
+            )
+    return InputError(f"Rows {start} to {stop} of {array.store_path} cannot be read: {error}. Try again.")
+
+
+def _object_url(array: zarr.Array[Any], row: int) -> str:
+    """URL of the first object that holds row `row`."""
+    fs = getattr(array.store, "fs", None)
+    root = fs.unstrip_protocol(array.store.path) if fs else str(getattr(array.store, "root", array.store))
+    return urls.join(root, *filter(None, (array.path, object_name(array, row))))

@@ -6,20 +6,25 @@ place, so that no reader ever meets half of it.
 """
 
 import contextlib
+import functools
 import os
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from botocore.exceptions import BotoCoreError as CredentialsError  # no credentials, no endpoint: not an OSError
+from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 from fsspec import AbstractFileSystem
 
+# One retry is botocore's, the others are s3fs's (see `_patient_s3`): their product is what a hung server costs.
 S3_OPTIONS: dict[str, Any] = {
     "use_listings_cache": False,
-    "config_kwargs": {"retries": {"mode": "standard", "max_attempts": 10}},
+    "config_kwargs": {"retries": {"mode": "standard", "max_attempts": 2}, "connect_timeout": 5},
 }
+S3_ATTEMPTS = 13  # with s3fs's waits of 0.1 s x 1.7^i, 15 s at most: an outage of a minute is waited out
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,29 @@ def join(url: str, *parts: str) -> str:
 
 def storage_options(url: str) -> dict[str, Any]:
     """What opens `url`; never a secret, since the options travel to Dask workers (credentials: the environment)."""
-    return S3_OPTIONS if url.startswith(("s3://", "s3a://")) else {}
+    if not url.startswith(("s3://", "s3a://")):
+        return {}
+    _patient_s3()
+    return S3_OPTIONS
+
+
+@functools.cache
+def _patient_s3() -> None:
+    """Make s3fs retry what it gives up on by default: 500, 502 and 504, and a server that is not there for a while.
+
+    Both settings are the process's, so Zarr's stores have them as well.
+    """
+    import s3fs
+
+    s3fs.S3FileSystem.retries = S3_ATTEMPTS
+    s3fs.core.set_custom_error_handler(_is_passing)
+
+
+def _is_passing(error: Exception) -> bool:
+    if isinstance(error, ConnectionError | ConnectionClosedError | EndpointConnectionError):
+        return True
+    response = getattr(error, "response", None) or {}
+    return response.get("ResponseMetadata", {}).get("HTTPStatusCode") in {500, 502, 503, 504}
 
 
 def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
@@ -78,6 +105,19 @@ def write_bytes(url: str, data: bytes) -> None:
     else:
         fs, path = filesystem(url)
         fs.pipe_file(path, data)
+
+
+def upload_file(file: Path, url: str) -> None:
+    """Copy the local `file` to `url`, whole: a reader meets all of it or nothing."""
+    if is_local(url):
+        target = local_path(url)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+        shutil.copyfile(file, part)
+        os.replace(part, target)
+    else:
+        fs, path = filesystem(url)
+        fs.put_file(str(file), path)
 
 
 def create_bytes(url: str, data: bytes) -> bool:
@@ -140,6 +180,12 @@ def list_objects(url: str) -> dict[str, ObjectInfo]:
         return {}
     prefix = path.rstrip("/") + "/"
     return {name.removeprefix(prefix): _info(entry) for name, entry in found.items() if name.startswith(prefix)}
+
+
+def object_info(url: str) -> ObjectInfo:
+    """Size and ETag of one object; FileNotFoundError where there is none."""
+    fs, path = filesystem(url)
+    return _info(fs.info(path))
 
 
 def _info(entry: dict[str, Any]) -> ObjectInfo:

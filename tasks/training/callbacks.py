@@ -1,9 +1,18 @@
 """The training room's Keras callbacks."""
 
+import csv
+import io
+import math
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from pumascale.tasks.storage import urls
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
@@ -31,3 +40,94 @@ class ReportProgress(keras.callbacks.Callback):  # type: ignore[misc]
         """Tell the losses."""
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.on_progress("train", self.before + self.steps_per_report, self.n_steps, values)
+
+
+class StopOnNonFinite(keras.callbacks.Callback):  # type: ignore[misc]
+    """Stops when the loss is no longer finite, and puts back the weights of the last report before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopped_at: int | None = None
+        self.good: list[Any] | None = None
+        self.report = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remember which report runs."""
+        self.report = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """A mean that holds one NaN stays NaN, so looking once per execution misses nothing."""
+        if not math.isfinite(float((logs or {}).get("loss", 0.0))):
+            self.stopped_at = batch
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keep the weights of a good report."""
+        if self.stopped_at is None:
+            self.good = self.model.get_weights()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Put the good weights back."""
+        if self.stopped_at is not None and self.good is not None:
+            self.model.set_weights(self.good)
+
+
+class ValidateReconstruction(keras.callbacks.Callback):  # type: ignore[misc]
+    """Reports the reconstruction loss of given rows as `reconstruction_validation`."""
+
+    def __init__(self, rows: NDArray[np.float32], loss: Callable[[Any, Any], Any]) -> None:
+        super().__init__()
+        self.rows = rows
+        self.loss = loss
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Encode, decode, compare; added to the logs that the next callbacks get."""
+        places = self.model.encoder.predict(self.rows, batch_size=1000, verbose=0)
+        given = self.model.decoder.predict(places, batch_size=1000, verbose=0)
+        value = float(keras.ops.mean(self.loss(self.rows, given)))
+        if logs is not None:
+            logs["reconstruction_validation"] = value
+
+
+class CsvLog(keras.callbacks.Callback):  # type: ignore[misc]
+    """Writes the losses of every report as a CSV object, on a disk or any store (Keras's own needs a file)."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+        self.lines: list[dict[str, Any]] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write all lines anew: objects cannot be appended to."""
+        self.lines.append({"report": epoch} | {name: float(value) for name, value in (logs or {}).items()})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.lines[0]))
+        writer.writeheader()
+        writer.writerows(self.lines)
+        urls.write_bytes(self.url, text.getvalue().encode())
+
+
+class TensorBoardLog(keras.callbacks.TensorBoard):  # type: ignore[misc]
+    """Keras's TensorBoard callback with its files copied to a URL after every report."""
+
+    def __init__(self, url: str) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.url = url
+        super().__init__(self.folder.name, write_graph=False)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write, then copy."""
+        super().on_epoch_end(epoch, logs)
+        self.copy()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Close, then copy."""
+        super().on_train_end(logs)
+        self.copy()
+        self.folder.cleanup()
+
+    def copy(self) -> None:
+        """Copy the files to the URL."""
+        root = Path(self.folder.name)
+        for file in filter(Path.is_file, root.rglob("*")):
+            urls.write_bytes(urls.join(self.url, *file.relative_to(root).parts), file.read_bytes())

@@ -1,26 +1,30 @@
-"""The training room's entry: from a graph and its rows to a model artefact.
-
-Resident training: rows and edges are on the device, 4 bytes per value and 16 per edge.
-"""
+"""The training room's entry: from a graph and its rows to a model artefact."""
 
 import importlib.metadata
 import logging
-import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import arrays, graph_store, urls
 from pumascale.tasks.storage.errors import InputError
-from pumascale.tasks.training import artefact, curve, networks, sampling, splits
-from pumascale.tasks.training.callbacks import Progress, ReportProgress
+from pumascale.tasks.training import artefact, configs, curve
+from pumascale.tasks.training.callbacks import (
+    CsvLog,
+    Progress,
+    ReportProgress,
+    StopOnNonFinite,
+    TensorBoardLog,
+    ValidateReconstruction,
+)
 from pumascale.tasks.training.model import ParametricModel
-from pumascale.tasks.training.sampling import Edges
+from pumascale.tasks.training.networks import Networks, build_networks
+from pumascale.tasks.training.problem import Problem, read_problem, validation_batches
+from pumascale.tasks.training.terms import Attraction, Correlation, Landmarks, Reconstruction, Repulsion, Term
 from pumascale.tasks.training.window import Window
 
 log = logging.getLogger("pumascale.training")
@@ -29,13 +33,12 @@ MOST_STEPS_PER_EXECUTION = 200
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What is trained on: `rows` of the source and the split edges with ids into them."""
+class Outcome:
+    """What a training leaves besides the networks' weights."""
 
-    rows: NDArray[Any]
-    split: splits.Split
-    steps_per_report: int
-    n_reports: int
+    history: dict[str, list[float]]  # per report
+    non_finite_step: int | None  # where the loss stopped being finite
+    seconds: float
 
 
 def _silent(stage: str, done: int, total: int, values: dict[str, float]) -> None:
@@ -58,44 +61,21 @@ def fit(
     -------
     dict
         The manifest: counts, losses, versions and parameters.
+
+    Raises
+    ------
+    InputError
+        When a network or a config cannot be used, no edge is left, or the loss is not finite from the start.
     """
-    started = time.perf_counter()
     keras.utils.set_random_seed(parameters.random_state)
     problem = read_problem(source, graph, parameters)
+    networks = build_networks(parameters, problem.row_shape, len(problem.rows))
     a, b = curve_of(parameters)
-    encoder = networks.mlp_encoder(problem.rows.shape[1:], parameters.n_components, parameters.hidden_units)
-    model = build_model(encoder, problem, parameters, a, b)
-    history = train(model, problem, parameters, on_progress)
-    manifest = describe(problem, history, parameters, a, b) | {"seconds": time.perf_counter() - started}
-    save(place, encoder, problem, manifest, history, graph)
+    model = build_model(networks, problem, parameters, a, b)
+    outcome = train(model, problem, parameters, on_progress)
+    manifest = describe(problem, outcome, parameters) | {"a": a, "b": b}
+    save(place, networks, problem, manifest, outcome.history, graph)
     return manifest
-
-
-def read_problem(source: str, graph: str, parameters: TrainingParameters) -> Problem:
-    """Read rows and edges, hold rows out, prune, and count the steps as umap-learn does."""
-    array = arrays.open_source(source)
-    n_rows = array.shape[0]
-    n_epochs = parameters.n_epochs or sampling.default_n_epochs(n_rows)
-    edges = sampling.prune(Edges(*graph_store.read_edges(graph)), n_epochs)
-    held_out = splits.hold_out(n_rows, parameters.validation_split, parameters.random_state)
-    split = splits.split_edges(edges, held_out, n_rows)
-    if len(split.training) == 0:
-        raise InputError(
-            f"No edge of {graph} joins two trained rows. Lower training.validation_split or build a denser graph."
-        )
-    per_report = sampling.n_draws(split.training, n_epochs) / (parameters.batch_size * parameters.loss_report_frequency)
-    n_reports = parameters.loss_report_frequency * parameters.n_training_epochs
-    return Problem(read_rows(array), split, max(1, round(per_report)), n_reports)
-
-
-def read_rows(array: Any) -> NDArray[Any]:
-    """All rows, block by block: small integers as they are, all else as float32."""
-    dtype = array.dtype if array.dtype.kind in "iu" and array.dtype.itemsize == 1 else np.float32
-    rows = np.empty(array.shape, dtype)
-    block = arrays.shard_rows(math.prod(array.shape[1:]) * array.dtype.itemsize, array.shape[0])
-    for start, stop in arrays.row_blocks(array.shape[0], block):
-        rows[start:stop] = arrays.read_rows(array, start, stop, dtype=dtype)
-    return rows
 
 
 def curve_of(parameters: TrainingParameters) -> tuple[float, float]:
@@ -106,33 +86,49 @@ def curve_of(parameters: TrainingParameters) -> tuple[float, float]:
 
 
 def build_model(
-    encoder: keras.Model, problem: Problem, parameters: TrainingParameters, a: float, b: float
+    networks: Networks, problem: Problem, parameters: TrainingParameters, a: float, b: float
 ) -> ParametricModel:
     """Put the data on the device and compile the step."""
     rows, edges = problem.rows, problem.split.training
-    window = Window(len(rows), len(edges), rows.shape[1:], rows.dtype.name, parameters.random_state)
-    window.load(rows, edges)
-    objective = {"a": a, "b": b} | parameters.model_dump(
-        include={"kernel", "negative_sample_rate", "repulsion_strength"}
-    )
-    model = ParametricModel(encoder, window, parameters.batch_size, objective)
+    width = 0 if problem.landmarks is None else parameters.n_components
+    window = Window(len(rows), len(edges), problem.row_shape, rows.dtype.name, parameters.random_state, width)
+    window.load(rows, edges, problem.landmarks)
+    terms = build_terms(parameters, networks, a, b)
+    model = ParametricModel(networks.encoder, window, parameters.batch_size, terms, networks.decoder)
+    rate = parameters.learning_rate or (1e-3 if parameters.parametric_embedding else 0.1)
     model.compile(
-        optimizer=keras.optimizers.Adam(parameters.learning_rate, clipvalue=4.0),
+        optimizer=configs.build_optimizer(parameters.optimizer, rate),
         steps_per_execution=min(problem.steps_per_report, MOST_STEPS_PER_EXECUTION),
     )
     return model
 
 
-def train(
-    model: ParametricModel, problem: Problem, parameters: TrainingParameters, on_progress: Progress
-) -> dict[str, list[float]]:
+def build_terms(parameters: TrainingParameters, networks: Networks, a: float, b: float) -> dict[str, Term]:
+    """The loss terms that `parameters` ask for."""
+    shape = (a, b, parameters.kernel, parameters.negative_sample_rate)
+    terms: dict[str, Term] = {
+        "attraction": Attraction(*shape),
+        "repulsion": Repulsion(*shape, parameters.repulsion_strength),
+    }
+    if networks.decoder is not None:
+        loss = configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)
+        weight = parameters.parametric_reconstruction_loss_weight
+        terms["reconstruction"] = Reconstruction(networks.decoder, loss, weight, parameters.autoencoder_loss)
+    if parameters.global_correlation_loss_weight > 0:
+        terms["correlation"] = Correlation(parameters.global_correlation_loss_weight)
+    if parameters.landmark_positions is not None:
+        loss_fn = parameters.landmark_loss_fn and configs.build_loss("landmark_loss_fn", parameters.landmark_loss_fn)
+        terms["landmark"] = Landmarks(parameters.landmark_loss_weight, loss_fn or None)
+    return terms
+
+
+def train(model: ParametricModel, problem: Problem, parameters: TrainingParameters, on_progress: Progress) -> Outcome:
     """Run Keras's own `fit` and return its history."""
-    validation = validation_rows(problem, parameters)
-    callbacks: list[Any] = [ReportProgress(on_progress, problem.steps_per_report, problem.n_reports)]
-    if validation is not None:
-        callbacks.append(
-            keras.callbacks.EarlyStopping("val_loss", patience=parameters.patience, restore_best_weights=True)
-        )
+    started = time.perf_counter()
+    validation = validation_batches(problem, parameters)
+    guard = StopOnNonFinite()
+    callbacks = build_callbacks(model, parameters, validation is not None)
+    progress = ReportProgress(on_progress, problem.steps_per_report, problem.n_reports)
     history = model.fit(
         np.zeros((problem.steps_per_report, 1), np.float32),
         batch_size=1,
@@ -141,59 +137,84 @@ def train(
         verbose=0,
         validation_data=None if validation is None else (validation,),
         validation_batch_size=parameters.batch_size,
-        callbacks=callbacks,
+        callbacks=[guard, *callbacks, progress],
     )
-    return {name: [float(value) for value in values] for name, values in history.history.items()}
+    values = {name: [float(value) for value in reports] for name, reports in history.history.items()}
+    return outcome_of(values, guard, problem, time.perf_counter() - started)
 
 
-def validation_rows(problem: Problem, parameters: TrainingParameters) -> dict[str, NDArray[np.float32]] | None:
-    """The rows at both ends of the validation edges; None without such edges."""
-    rows = problem.rows
-    row_nbytes = 4 * math.prod(rows.shape[1:])
-    edges = splits.draw_validation(problem.split.validation, row_nbytes, parameters.batch_size, parameters.random_state)
-    if len(edges) == 0:
-        return None
-    return {"head": rows[edges.head].astype(np.float32), "tail": rows[edges.tail].astype(np.float32)}
+def outcome_of(history: dict[str, list[float]], guard: StopOnNonFinite, problem: Problem, seconds: float) -> Outcome:
+    """The history up to the last finite report, and where the loss left the numbers, if it did."""
+    if guard.stopped_at is None:
+        return Outcome(history, None, seconds)
+    step = guard.report * problem.steps_per_report + guard.stopped_at + 1
+    if guard.good is None:
+        raise InputError(
+            f"The loss was not finite by step {step}, before the first report. Lower training.learning_rate, scale the "
+            "rows, or check the custom network and losses."
+        )
+    log.warning("The loss was not finite at step %d: stopped, with the weights of the last report before.", step)
+    return Outcome({name: reports[: guard.report] for name, reports in history.items()}, step, seconds)
 
 
-def describe(
-    problem: Problem, history: dict[str, list[float]], parameters: TrainingParameters, a: float, b: float
-) -> dict[str, Any]:
+def build_callbacks(
+    model: ParametricModel, parameters: TrainingParameters, has_validation: bool
+) -> list[keras.callbacks.Callback]:
+    """Early stopping, the user's callbacks and logs, in the order in which they see the losses."""
+    callbacks: list[keras.callbacks.Callback] = []
+    if parameters.reconstruction_validation is not None and model.decoder is not None:
+        array = arrays.open_source(parameters.reconstruction_validation)
+        loss = configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)
+        callbacks.append(ValidateReconstruction(arrays.read_rows(array, 0, array.shape[0]), loss))
+    if parameters.early_stopping:
+        monitor = parameters.monitor if has_validation else parameters.monitor.removeprefix("val_")
+        stop = keras.callbacks.EarlyStopping(
+            monitor, patience=parameters.patience, mode="min", restore_best_weights=True
+        )
+        callbacks.append(stop)
+    callbacks += [configs.build_callback(spec) for spec in parameters.callbacks]
+    callbacks += [CsvLog(parameters.csv_log)] if parameters.csv_log else []
+    callbacks += [TensorBoardLog(parameters.tensorboard_log)] if parameters.tensorboard_log else []
+    return callbacks
+
+
+def describe(problem: Problem, outcome: Outcome, parameters: TrainingParameters) -> dict[str, Any]:
     """The manifest of a training."""
-    monitored = history.get("val_loss", history["loss"])
+    history = outcome.history
+    monitored = history.get(parameters.monitor, history["loss"])
     steps = problem.steps_per_report * len(history["loss"])
-    return {
+    return asdict(outcome) | {
         "n_rows": len(problem.rows),
         "n_held_out": len(problem.split.held_out),
         "n_components": parameters.n_components,
         "n_training_edges": len(problem.split.training),
         "n_edges": steps * parameters.batch_size,
         "steps": steps,
-        "best_val_loss": min(monitored),
+        "best_val_loss": min(history["val_loss"]) if "val_loss" in history else None,
         "best_epoch": int(np.argmin(monitored)),
         "stopped_epoch": len(history["loss"]),
         "n_reports": problem.n_reports,
         "history": {name: values[-5:] for name, values in history.items()},
         "backend": keras.backend.backend(),
         "keras": importlib.metadata.version("keras"),
-        "a": a,
-        "b": b,
         "parameters": parameters.model_dump(mode="json"),
     }
 
 
 def save(
     place: str,
-    encoder: keras.Model,
+    networks: Networks,
     problem: Problem,
     manifest: dict[str, Any],
     history: dict[str, list[float]],
     graph: str,
 ) -> None:
     """Write the objects of the artefact."""
-    artefact.save_network(urls.join(place, "encoder.keras"), encoder)
+    artefact.save_network(urls.join(place, "encoder.keras"), networks.encoder)
+    if networks.decoder is not None:
+        artefact.save_network(urls.join(place, "decoder.keras"), networks.decoder)
     artefact.save_ids(urls.join(place, "held_out.npy"), problem.split.held_out)
     artefact.save_json(urls.join(place, "history.json"), history)
     metric = graph_store.read_graph_manifest(graph).get("metric")
-    content = manifest | {"schema_version": artefact.SCHEMA_VERSION, "row_shape": problem.rows.shape[1:]}
+    content = manifest | {"schema_version": artefact.SCHEMA_VERSION, "row_shape": problem.row_shape}
     artefact.save_json(urls.join(place, "model.json"), content | {"metric": metric, "graph": graph})

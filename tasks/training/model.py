@@ -2,7 +2,7 @@
 
 Its `fit` is Keras's own, over a data set of nothing: the batches are drawn on the device, so Python is entered once
 per `steps_per_execution` steps. Each row of a batch is encoded once and takes part in one attracted and
-`2 * negative_sample_rate` repelled pairs.
+`negative_sample_rate` repelled pairs.
 """
 
 from typing import Any
@@ -10,45 +10,66 @@ from typing import Any
 import keras
 from keras import ops
 
-from pumascale.tasks.training.objective import Tensor, batch_terms
+from pumascale.tasks.training.objective import Tensor
+from pumascale.tasks.training.terms import Batch, Term
 from pumascale.tasks.training.window import Window
 
 
 class ParametricModel(keras.Model):  # type: ignore[misc]
-    """Trains `encoder` on the edges of `window` by UMAP's objective.
+    """Trains `encoder` (and `decoder`) on the edges of `window` by the sum of `terms`.
 
     Parameters
     ----------
     batch_size : int
         Edges per step.
-    objective : dict
-        `a`, `b`, `kernel`, `negative_sample_rate`, `repulsion_strength` of `objective.batch_terms`.
+    terms : dict
+        Loss terms by the name that the history gives them.
     """
 
-    def __init__(self, encoder: keras.Model, window: Window, batch_size: int, objective: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        encoder: keras.Model,
+        window: Window,
+        batch_size: int,
+        terms: dict[str, Term],
+        decoder: keras.Model | None = None,
+    ) -> None:
         super().__init__(name="parametric_umap", dtype="float32")
         self.encoder = encoder
+        self.decoder = decoder
         self.window = window
         self.batch_size = batch_size
-        self.objective = objective
-        self.terms = {name: keras.metrics.Mean(name=name) for name in ("attraction", "repulsion")}
+        self.terms = terms
+        self.means = {name: keras.metrics.Mean(name=name) for name in terms}
         self.built = True
 
-    def call(self, inputs: Any, training: bool = False) -> dict[str, Tensor]:
+    def call(self, inputs: Any, training: bool = False) -> Batch:
         """Embed both ends of a batch of edges: drawn ones in training, the given rows in validation."""
-        if training:
-            rows = self.window.gather(ops.concatenate(self.window.draw(self.batch_size)))
-        else:
-            rows = ops.concatenate([inputs["head"], inputs["tail"]])
-        embedded = ops.cast(self.encoder(rows, training=training), "float32")
+        batch = self.drawn() if training else self.given(inputs)
+        embedded = ops.cast(self.encoder(batch["rows"], training=training), "float32")
         head, tail = ops.split(embedded, 2)
-        return {"head": head, "tail": tail}
+        return batch | {"head": head, "tail": tail}
+
+    def drawn(self) -> Batch:
+        """A batch drawn from the window."""
+        head, tail = self.window.draw(self.batch_size)
+        batch = {"rows": self.window.gather(ops.concatenate([head, tail]))}
+        if self.window.landmarks is not None:
+            batch["landmarks"] = ops.take(self.window.landmarks, tail, axis=0)
+        return batch
+
+    def given(self, inputs: Batch) -> Batch:
+        """A batch of validation: `head` and `tail` are rows."""
+        rest = {name: values for name, values in inputs.items() if name not in ("head", "tail")}
+        return rest | {"rows": ops.concatenate([inputs["head"], inputs["tail"]])}
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Tensor:
-        """Attraction plus repulsion of the batch; each term is also a metric of its own."""
-        attracted, repelled = batch_terms(y_pred["head"], y_pred["tail"], **self.objective)
-        self.terms["attraction"].update_state(attracted)
-        self.terms["repulsion"].update_state(repelled)
-        return attracted + repelled
+        """The sum of the terms; each is also a metric of its own."""
+        total = ops.zeros((), "float32")
+        for name, term in self.terms.items():
+            value = term(y_pred, training)
+            self.means[name].update_state(value)
+            total = total + value
+        return total

@@ -44,33 +44,6 @@ def repulsion(squared: Tensor, a: float, b: float, kernel: str) -> Tensor:
     return ops.log1p(1.0 / (1.0 + odds))
 
 
-def batch_terms(
-    head: Tensor, tail: Tensor, *, a: float, b: float, kernel: str, negative_sample_rate: int, repulsion_strength: float
-) -> tuple[Tensor, Tensor]:
-    """The two terms of a batch of edges, both means over its (1 + negative_sample_rate) pairs per edge.
-
-    The repelled pairs are each tail with the heads of the next edges of the batch. Edges are drawn independently, so
-    this is as random as `ParametricUMAP`'s permutation of the batch's heads, without its sort and gather.
-
-    Parameters
-    ----------
-    head, tail : tensor (batch, n_components)
-
-    Returns
-    -------
-    tuple of scalar tensors
-        attraction, repulsion (times `repulsion_strength`).
-    """
-    n_edges = head.shape[0]
-    n_pairs = n_edges * (1 + negative_sample_rate)
-    attracted = ops.sum(attraction(squared_distances(head, tail), a, b, kernel))
-    repelled = ops.zeros((), "float32")
-    for turn in range(negative_sample_rate):
-        others = ops.roll(head, 1 + turn % max(1, n_edges - 1), axis=0)
-        repelled = repelled + ops.sum(repulsion(squared_distances(others, tail), a, b, kernel))
-    return attracted / n_pairs, repulsion_strength * repelled / n_pairs
-
-
 def _similarity_odds(squared: Tensor, a: float, b: float) -> Tensor:
     return a * ops.power(squared + TINY, b)
 

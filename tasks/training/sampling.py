@@ -63,12 +63,14 @@ def alias_table(weight: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArr
         What it becomes otherwise.
     """
     scaled = weight.astype(np.float64) * (len(weight) / weight.sum(dtype=np.float64))
-    light, heavy = np.flatnonzero(scaled < 1), np.flatnonzero(scaled >= 1)
+    is_heavy = scaled >= 1
+    is_heavy[np.argmax(scaled)] = True  # rounding may leave none
+    light, heavy = np.flatnonzero(~is_heavy), np.flatnonzero(is_heavy)
     deficit, surplus = np.cumsum(1 - scaled[light]), np.cumsum(scaled[heavy] - 1)
     keep, alias = scaled.copy(), np.arange(len(weight))
     keep[heavy] = 1.0
     if len(light):
-        filler = np.searchsorted(surplus, deficit - (1 - scaled[light]), side="right")
+        filler = np.searchsorted(surplus, np.append(0, deficit[:-1]), side="left")
         alias[light] = heavy[np.minimum(filler, len(heavy) - 1)]
         drained = np.searchsorted(deficit, surplus, side="right")
         last = (drained >= len(light)) | (np.arange(len(heavy)) == len(heavy) - 1)

@@ -23,9 +23,13 @@ class Window(keras.layers.Layer):  # type: ignore[misc]
     ----------
     n_rows, n_edges : int
         Capacity. What a window leaves free is never drawn: its weight is 0.
+    n_components : int
+        Width of the landmarks' places; 0 when there are no landmarks.
     """
 
-    def __init__(self, n_rows: int, n_edges: int, row_shape: tuple[int, ...], dtype: str, seed: int) -> None:
+    def __init__(
+        self, n_rows: int, n_edges: int, row_shape: tuple[int, ...], dtype: str, seed: int, n_components: int = 0
+    ) -> None:
         super().__init__(dtype="float32", autocast=False, name="window")
         self.capacity = (n_rows, n_edges)
         self.rows = self._table((n_rows, *row_shape), dtype, "rows")
@@ -33,6 +37,7 @@ class Window(keras.layers.Layer):  # type: ignore[misc]
         self.tail = self._table((n_edges,), "int32", "tail")
         self.keep = self._table((n_edges,), "float32", "keep")
         self.alias = self._table((n_edges,), "int32", "alias")
+        self.landmarks = self._table((n_rows, n_components), "float32", "landmarks") if n_components else None
         self.generator = keras.random.SeedGenerator(seed)
 
     def _table(self, shape: tuple[int, ...], dtype: str, name: str) -> keras.Variable:
@@ -45,7 +50,7 @@ class Window(keras.layers.Layer):  # type: ignore[misc]
         """None: the data is not part of what is trained and saved."""
         return []
 
-    def load(self, rows: NDArray[Any], edges: Edges) -> None:
+    def load(self, rows: NDArray[Any], edges: Edges, landmarks: NDArray[np.float32] | None = None) -> None:
         """Put `rows` and the `edges` between them (ids local to `rows`) on the device."""
         keep, alias = alias_table(_padded(edges.weight, self.capacity[1]))
         self.rows.assign(_padded(rows, self.capacity[0]))
@@ -53,6 +58,8 @@ class Window(keras.layers.Layer):  # type: ignore[misc]
         self.tail.assign(_padded(edges.tail.astype(np.int32), self.capacity[1]))
         self.keep.assign(keep)
         self.alias.assign(alias)
+        if self.landmarks is not None and landmarks is not None:
+            self.landmarks.assign(_padded(landmarks, self.capacity[0]))
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
         """Draw edges by weight, in a random direction: row ids of heads and tails, int32 (count,)."""
@@ -64,8 +71,9 @@ class Window(keras.layers.Layer):  # type: ignore[misc]
         return ops.where(forward, head, tail), ops.where(forward, tail, head)
 
     def gather(self, ids: Tensor) -> Tensor:
-        """Rows by id, float32 (len(ids), *row_shape)."""
-        return ops.cast(ops.take(self.rows, ids, axis=0), "float32")
+        """Rows by id (len(ids), *row_shape): float32, or int32 where a row is its number."""
+        rows = ops.take(self.rows, ids, axis=0)
+        return rows if self.rows.dtype == "int32" else ops.cast(rows, "float32")
 
 
 def _padded(array: NDArray[Any], length: int) -> NDArray[Any]:

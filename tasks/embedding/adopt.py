@@ -1,0 +1,49 @@
+"""What an older embedding has finished need not be computed again: its full shards are taken over, byte for byte.
+
+Appended rows change only the last, partial shard and add new ones, so an update encodes those alone.
+"""
+
+from typing import Any
+
+import zarr
+
+from pumascale.tasks.embedding.blocks import finished_shards, note_shard, rows_per_shard, shard_rows
+from pumascale.tasks.storage import arrays, urls
+
+# A first version of few rows has small shards; when the map has outgrown them so much, all of it is encoded anew.
+MOST_SMALL_SHARDS = 64
+
+
+def adopt_shards(previous: str, target: str, n_rows: int) -> int:
+    """Copy the full shards of the array `previous` into the new array `target` of `n_rows` rows, with their receipts.
+
+    `encode` into the same target, with the same model, then goes on behind them.
+
+    Returns
+    -------
+    int
+        Rows taken over.
+    """
+    old = arrays.open_array(previous)
+    shard = rows_per_shard(old)
+    if shard < shard_rows(old.shape[1:], n_rows) and n_rows > MOST_SMALL_SHARDS * shard:
+        return 0
+    new = _like(old, target, n_rows)
+    full = {rows: n_bad for rows, n_bad in finished_shards(previous, old).items() if rows[1] - rows[0] == shard}
+    for rows, n_bad in full.items():
+        name = arrays.object_name(old, rows[0])
+        urls.write_bytes(urls.join(target, name), urls.read_bytes(urls.join(previous, name)) or b"")
+        note_shard(target, new, rows, n_bad)
+    return len(full) * shard
+
+
+def _like(old: zarr.Array[Any], target: str, n_rows: int) -> zarr.Array[Any]:
+    return arrays.create_array(
+        target,
+        shape=(n_rows, *old.shape[1:]),
+        dtype=old.dtype,
+        dimension_names=getattr(old.metadata, "dimension_names", None),
+        attributes=dict(old.attrs),
+        fill_value=float("nan"),
+        shard_rows=rows_per_shard(old),
+    )

@@ -1,0 +1,192 @@
+"""Rows through a network, shard by shard: reading, computing and writing overlap.
+
+An output shard holds up to a million rows, so a whole-map scan reads few objects (8 MB each in two dimensions) and a
+row range one chunk of one. The source is read in blocks of 64 MB along its own chunks. In memory are at most two
+blocks (one computed, one read ahead) and two output shards (one filled, one written behind), whatever n is.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from pumascale.tasks.embedding.finite import check_finite, finite_rows, read_block
+from pumascale.tasks.storage import arrays, manifests, urls
+
+Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+OnProgress = Callable[[str, int, int], None]
+Range = tuple[int, int]
+BLOCK_BYTES = 64 * 2**20
+MOST_SHARD_ROWS = 2**20
+MOST_SHARD_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to apply to which rows, and where the results go."""
+
+    source: str
+    network: Network
+    target: str
+    in_shape: tuple[int, ...]
+    out_shape: tuple[int, ...]
+    batch_size: int
+    non_finite: Literal["error", "nan"]
+
+
+def apply_network(
+    job: Job, *, dimension_names: tuple[str, ...], attributes: dict[str, Any], on_progress: OnProgress
+) -> dict[str, Any]:
+    """Write `job.network(rows)` for every row of the source to the target array, float32 (n, *out_shape).
+
+    Shards that an earlier, killed run has finished (their receipts say so) are left as they are.
+
+    Returns
+    -------
+    dict
+        n_rows, n_non_finite, n_shards, and n_shards_before, those that were there.
+
+    Raises
+    ------
+    InputError
+        When rows hold NaN or inf under the policy "error"; nothing is left of the target then.
+    """
+    rows = arrays.open_source(job.source)
+    n_rows = rows.shape[0]
+    array = arrays.create_array(
+        job.target,
+        shape=(n_rows, *job.out_shape),
+        dtype=np.float32,
+        dimension_names=dimension_names,
+        attributes=attributes,
+        fill_value=float("nan"),
+        shard_rows=shard_rows(job.out_shape, n_rows),
+    )
+    done = finished_shards(job.target, array)
+    shards = [shard for shard in arrays.row_blocks(n_rows, rows_per_shard(array)) if shard not in done]
+    counts = list(done.values())
+    for stop, n_bad in _run(job, rows, array, shards):
+        counts.append(n_bad)
+        on_progress("rows", stop, n_rows)
+    return {"n_rows": n_rows, "n_non_finite": sum(counts), "n_shards": len(counts), "n_shards_before": len(done)}
+
+
+def shard_rows(out_shape: tuple[int, ...], n_rows: int) -> int:
+    """Rows per output shard: whole chunks, up to 2^20 rows and 32 MB, at most the array."""
+    row_nbytes = 4 * prod(out_shape)
+    chunk = arrays.chunk_rows(row_nbytes, n_rows)
+    most = min(MOST_SHARD_ROWS, MOST_SHARD_BYTES // row_nbytes) // chunk
+    return chunk * max(1, min(most, -(-n_rows // chunk)))
+
+
+def rows_per_shard(array: zarr.Array[Any]) -> int:
+    """Rows of each object of `array`."""
+    return int((array.shards or array.chunks)[0])
+
+
+def finished_shards(target: str, array: zarr.Array[Any]) -> dict[Range, int]:
+    """Row ranges of the shards whose receipts match what is stored, with their counts of non-finite rows."""
+    objects, receipts = urls.list_objects(target), manifests.read_receipts(target)
+    found = {}
+    for receipt in receipts.values():
+        start, stop = receipt["rows"]
+        stored = objects.get(arrays.object_name(array, start))
+        if stored is not None and [stored.size, stored.etag] == receipt["object"]:
+            found[start, stop] = int(receipt["n_non_finite"])
+    return found
+
+
+def _run(job: Job, rows: zarr.Array[Any], array: zarr.Array[Any], shards: Sequence[Range]) -> Iterator[tuple[int, int]]:
+    """Compute and write `shards`; (stop, rows with NaN or inf) of each as it is computed."""
+    step = read_rows_step(rows)
+    plan = [(shard, block) for shard in shards for block in cut(*shard, step)]
+    batch_size = min(job.batch_size, max((stop - start for _, (start, stop) in plan), default=1))
+    written: Future[None] | None = None
+    n_bad = 0
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        for ((start, stop), block), values in _read_ahead(reader, rows, plan):
+            if block[0] == start:
+                results, n_bad = np.full((stop - start, *job.out_shape), np.nan, np.float32), 0
+            finite = finite_rows(values)
+            n_bad += int((~finite).sum())
+            if n_bad and job.non_finite == "error":
+                _finish(written)
+                _refuse(job)
+            _fill(job, batch_size, values, finite, results[block[0] - start : block[1] - start])
+            if block[1] == stop:
+                _finish(written)
+                written = writer.submit(_write, job.target, array, (start, stop), results, n_bad)
+                yield stop, n_bad
+        _finish(written)
+
+
+def _finish(written: Future[None] | None) -> None:
+    if written is not None:
+        written.result()
+
+
+def read_rows_step(rows: zarr.Array[Any]) -> int:
+    """Rows to read at once: whole chunks of the source, as many as fit 64 MB, at least one."""
+    chunk = int(rows.chunks[0])
+    return chunk * max(1, BLOCK_BYTES // (4 * prod(rows.shape[1:]) * chunk))
+
+
+def cut(start: int, stop: int, step: int) -> list[Range]:
+    """`start` to `stop`, cut at the multiples of `step`: no chunk of the source is read twice within a shard."""
+    edges = [start, *range((start // step + 1) * step, stop, step), stop]
+    return list(pairwise(edges))
+
+
+def _read_ahead(
+    reader: ThreadPoolExecutor, rows: zarr.Array[Any], plan: list[tuple[Range, Range]]
+) -> Iterator[tuple[tuple[Range, Range], NDArray[np.float32]]]:
+    """Each step of the plan with its rows, the next block being read meanwhile."""
+    ahead = [reader.submit(read_block, rows, *block) for _, block in plan[:1]]
+    for index, step in enumerate(plan):
+        values = ahead.pop().result()
+        if index + 1 < len(plan):
+            ahead.append(reader.submit(read_block, rows, *plan[index + 1][1]))
+        yield step, values
+
+
+def _refuse(job: Job) -> None:
+    # The same rows would stop every later run too, so nothing is kept to go on from.
+    urls.remove_tree(job.target)
+    check_finite(job.source)
+
+
+def _fill(
+    job: Job, batch_size: int, values: NDArray[np.float32], finite: NDArray[np.bool_], out: NDArray[np.float32]
+) -> None:
+    """Write the network's results for the finite rows of `values` into `out`, batch by batch."""
+    rows, ids = values.reshape(-1, *job.in_shape), np.flatnonzero(finite)
+    for start in range(0, len(ids), batch_size):
+        batch = ids[start : start + batch_size]
+        picked = rows[batch[0] : batch[-1] + 1] if batch[-1] - batch[0] + 1 == len(batch) else rows[batch]
+        out[batch] = np.asarray(job.network(_padded(picked, batch_size)))[: len(batch)]
+
+
+def _padded(batch: NDArray[np.float32], batch_size: int) -> NDArray[np.float32]:
+    """Always the same batch shape: the network is compiled once, and a row's sums run in one order."""
+    if len(batch) == batch_size:
+        return batch
+    return np.pad(batch, [(0, batch_size - len(batch)), *[(0, 0)] * (batch.ndim - 1)])
+
+
+def _write(target: str, array: zarr.Array[Any], rows: Range, values: NDArray[np.float32], n_bad: int) -> None:
+    array[rows[0] : rows[1]] = values
+    note_shard(target, array, rows, n_bad)
+
+
+def note_shard(target: str, array: zarr.Array[Any], rows: Range, n_bad: int) -> None:
+    """Write the receipt of the stored shard `rows`."""
+    name = arrays.object_name(array, rows[0])
+    stored = urls.object_info(urls.join(target, name))
+    receipt = {"rows": list(rows), "n_non_finite": n_bad, "object": [stored.size, stored.etag]}
+    manifests.write_receipt(target, f"rows-{rows[0]:012d}", receipt)

@@ -1,0 +1,48 @@
+"""Rows with NaN or inf: finding them, and saying which they are."""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage.errors import InputError
+
+BLOCK_BYTES = 64 * 2**20
+
+
+def read_block(rows: zarr.Array[Any], start: int, stop: int) -> NDArray[np.float32]:
+    """Rows `start` to `stop` as float32; what is too large for float32 becomes inf."""
+    with np.errstate(over="ignore"):
+        return arrays.read_rows(rows, start, stop)
+
+
+def finite_rows(block: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which rows of `block` (m, ...) are finite numbers throughout, bool (m,)."""
+    return np.asarray(np.isfinite(block.reshape(len(block), -1)).all(axis=1))
+
+
+def check_finite(source: str) -> None:
+    """Read all rows once, block by block, and refuse NaN and inf. Integers and booleans need no reading.
+
+    Raises
+    ------
+    InputError
+        Saying how many rows have NaN or inf (as float32), and which is the first.
+    """
+    rows = arrays.open_source(source)
+    if rows.dtype.kind != "f":
+        return
+    n_bad, first = 0, -1
+    step = max(int(rows.chunks[0]), BLOCK_BYTES // (4 * prod(rows.shape[1:])) // rows.chunks[0] * rows.chunks[0])
+    for start, stop in arrays.row_blocks(rows.shape[0], step):
+        bad = np.flatnonzero(~finite_rows(read_block(rows, start, stop)))
+        first = start + int(bad[0]) if n_bad == 0 and len(bad) else first
+        n_bad += len(bad)
+    if n_bad:
+        raise InputError(
+            f"{source} has NaN or inf in {n_bad} of its {rows.shape[0]} rows, first in row {first}. Expected finite "
+            "numbers within float32: clean the rows, or set embedding.non_finite=nan to give them NaN coordinates."
+        )

@@ -1,0 +1,100 @@
+"""Nearest neighbours of rows in one memory: exact for few rows, pynndescent for many.
+
+`n_neighbors` counts the row itself, in column 0, as umap-learn has it; the others are its n_neighbors - 1 nearest
+other rows, so duplicates of a row cost it no neighbour.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pynndescent import NNDescent
+
+from pumascale.tasks.graph.metrics import distance_block
+
+EXACT_BELOW = 4096
+BLOCK_VALUES = 2**24  # distances held at once: 64 MB in float32
+
+Neighbors = tuple[NDArray[np.int32], NDArray[np.float32]]
+
+
+def nearest_neighbors(
+    rows: NDArray[np.float32],
+    n_neighbors: int,
+    metric: str,
+    metric_kwds: dict[str, float],
+    *,
+    angular_rp_forest: bool,
+    random_state: int,
+    n_jobs: int = -1,
+) -> Neighbors:
+    """The nearest neighbours of every row among all rows.
+
+    Parameters
+    ----------
+    rows : float32 (m, n_features)
+        m > n_neighbors.
+
+    Returns
+    -------
+    indices : int32 (m, n_neighbors)
+        Column 0 is the row itself.
+    distances : float32 (m, n_neighbors)
+        Ascending.
+    """
+    if len(rows) < EXACT_BELOW:
+        return exact_neighbors(rows, rows, np.arange(len(rows)), n_neighbors, metric, metric_kwds)
+    index = NNDescent(
+        rows,
+        metric=metric,
+        metric_kwds=metric_kwds,
+        n_neighbors=n_neighbors + 1,  # the row itself may come back anywhere among its duplicates
+        n_trees=min(64, 5 + round(len(rows) ** 0.5 / 20.0)),
+        n_iters=max(5, round(np.log2(len(rows)))),
+        max_candidates=min(60, 2 * n_neighbors),
+        angular_rp_forest=True if angular_rp_forest else None,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        low_memory=True,
+    )
+    indices, distances = index.neighbor_graph
+    return put_self_first(np.arange(len(rows)), indices, distances, n_neighbors)
+
+
+def exact_neighbors(
+    queries: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    ids: NDArray[np.intp],
+    n_neighbors: int,
+    metric: str,
+    metric_kwds: dict[str, float],
+) -> Neighbors:
+    """As `nearest_neighbors`, for `queries` that are the rows `ids`, by all distances, some rows at a time."""
+    step = max(1, BLOCK_VALUES // len(rows))
+    parts = [
+        _nearest(distance_block(queries[at : at + step], rows, metric, metric_kwds), ids[at : at + step], n_neighbors)
+        for at in range(0, len(queries), step)
+    ]
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def _nearest(distances: NDArray[np.float32], ids: NDArray[np.intp], n_neighbors: int) -> Neighbors:
+    distances[np.arange(len(ids)), ids] = -1.0  # the row itself comes first, also among duplicates
+    nearest = np.argpartition(distances, n_neighbors - 1, axis=1)[:, :n_neighbors]
+    chosen = np.take_along_axis(distances, nearest, axis=1)
+    order = np.lexsort((nearest, chosen), axis=1)
+    chosen = np.take_along_axis(chosen, order, axis=1)
+    chosen[:, 0] = 0.0
+    return np.take_along_axis(nearest, order, axis=1).astype(np.int32), chosen
+
+
+def put_self_first(ids: NDArray[Any], indices: NDArray[Any], distances: NDArray[np.float32], n_neighbors: int) -> Neighbors:
+    """Move each row itself to column 0 and keep its n_neighbors - 1 nearest others; -1 and inf stay at the end."""
+    itself = indices == ids[:, None]
+    keys = np.where(itself, -1.0, np.where(indices < 0, np.inf, distances))
+    order = np.argsort(keys, axis=1, kind="stable")
+    indices, distances = np.take_along_axis(indices, order, 1), np.take_along_axis(distances, order, 1)
+    missing = ~itself.any(axis=1)
+    indices[missing, 1:], distances[missing, 1:] = indices[missing, :-1], distances[missing, :-1]
+    indices[:, 0], distances[:, 0] = ids, 0.0
+    return indices[:, :n_neighbors].astype(np.int32), distances[:, :n_neighbors].astype(np.float32)

@@ -1,0 +1,97 @@
+"""Distances under every dense metric of pynndescent, and what data each of them takes."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+from pynndescent.distances import named_distances
+
+from pumascale.tasks.storage.errors import InputError, nearest_name
+
+# From these distances on a neighbour makes no edge: umap.umap_.DISCONNECTION_DISTANCES.
+DISCONNECTION_DISTANCES = {
+    "correlation": 2.0, "cosine": 2.0, "hellinger": 1.0, "jaccard": 1.0, "bit_jaccard": 1.0, "dice": 1.0,
+}  # fmt: skip
+BINARY = {"jaccard", "dice", "matching", "kulsinski", "rogerstanimoto", "russellrao", "sokalmichener", "sokalsneath", "yule"}
+NON_NEGATIVE = {"hellinger", "jensen_shannon", "jensen-shannon", "kantorovich", "wasserstein", "symmetric_kl", "symmetric-kl"}
+
+
+def check_metric(metric: str) -> None:
+    """Refuse a metric that pynndescent does not have, with the nearest one that it has."""
+    if metric not in named_distances:
+        raise InputError(
+            f"graph.metric={metric!r} is unknown.{nearest_name(metric, named_distances)} "
+            f"Expected a dense metric of pynndescent: {', '.join(sorted(named_distances))}."
+        )
+
+
+def check_values(metric: str, rows: NDArray[Any], source: str) -> None:
+    """Refuse rows that the metric has no meaning for."""
+    if metric in NON_NEGATIVE and rows.min() < 0:
+        raise InputError(
+            f"{source} has negative values, such as {rows.min():.4g}; metric {metric!r} is one of distributions. "
+            "Expected values of 0 and more: choose another metric, or shift the data."
+        )
+    if metric in BINARY and not np.isin(rows, (0, 1)).all():
+        raise InputError(
+            f"{source} has values other than 0 and 1; metric {metric!r} compares sets. "
+            "Expected binary rows: choose another metric, or threshold the data."
+        )
+
+
+def disconnection_distance(metric: str, asked: float | None) -> float:
+    """The distance from which on neighbours make no edge: as asked for, or the metric's own bound."""
+    return asked if asked is not None else DISCONNECTION_DISTANCES.get(metric, np.inf)
+
+
+def distance_block(
+    queries: NDArray[np.float32], rows: NDArray[np.float32], metric: str, metric_kwds: dict[str, float]
+) -> NDArray[np.float32]:
+    """Distances of every query to every row, float32 (n_queries, n_rows)."""
+    if metric in ("euclidean", "l2"):
+        return _euclidean(queries, rows)
+    if metric == "cosine":
+        return _cosine(queries, rows)
+    return np.asarray(_pairwise(metric)(queries, rows, tuple(float(value) for value in metric_kwds.values())))
+
+
+def _euclidean(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """By one matrix product about the rows' mean: less is lost to cancellation than about the origin."""
+    center = rows.mean(axis=0)
+    a, b = queries - center, rows - center
+    squared = a @ b.T
+    squared *= -2.0
+    squared += np.einsum("ij,ij->i", a, a)[:, None]
+    squared += np.einsum("ij,ij->i", b, b)[None, :]
+    return np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared)
+
+
+def _cosine(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 - cos; as in pynndescent, 0 between two rows of zeros and 1 between one of them and another."""
+    a, b = _unit(queries), _unit(rows)
+    distances = np.clip(1.0 - a @ b.T, 0.0, 2.0)
+    both = ~a.any(axis=1)[:, None] & ~b.any(axis=1)[None, :]
+    return np.where(both, np.float32(0.0), distances)
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norms > 0, norms, np.float32(1.0))
+
+
+@cache
+def _pairwise(metric: str) -> Any:
+    """A compiled loop over pynndescent's own distance; its arguments go by position, as there."""
+    distance = named_distances[metric]
+
+    @njit(parallel=True)
+    def pairwise(queries: Any, rows: Any, arguments: Any) -> Any:
+        result = np.empty((queries.shape[0], rows.shape[0]), np.float32)
+        for i in prange(queries.shape[0]):
+            for j in range(rows.shape[0]):
+                result[i, j] = distance(queries[i], rows[j], *arguments)
+        return result
+
+    return pairwise

@@ -1,0 +1,101 @@
+"""report.html: one self-contained file with an interactive map, the loss curve, the figures and the parameters."""
+
+import base64
+import html
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pumascale.tasks.report.colors import class_colors
+from pumascale.tasks.report.labels import Classes
+from pumascale.tasks.report.tables import flatten, show
+from pumascale.tasks.report.template import PAGE
+
+MOST_POINTS = 200_000
+
+
+def make_page(
+    points: NDArray[np.float32],
+    classes: Classes,
+    *,
+    title: str,
+    loss_picture: bytes | None,
+    quality: dict[str, Any],
+    tables: dict[str, dict[str, Any]],
+    texts: list[str] | None = None,
+    random_state: int = 42,
+) -> str:
+    """The page as HTML that needs no network.
+
+    Parameters
+    ----------
+    points : float32 (n, n_components)
+        The first two components are drawn; above 200,000 rows a sample of them.
+    tables : dict
+        Title to figures: the graph, the training, the parameters.
+    texts : list of str, optional
+        What the pointer shows for each row.
+    """
+    ids = _sample(points, random_state)
+    data = {
+        "x": _pack(points[ids, 0]),
+        "y": _pack(points[ids, 1] if points.shape[1] > 1 else np.zeros(len(ids), np.float32)),
+        "id": _pack(ids.astype(np.uint32)),
+        "code": _pack(classes.codes[ids].astype(np.uint16)),
+        "names": classes.names,
+        "counts": classes.counts,
+        "colors": class_colors(len(classes.names)),
+        "texts": None if texts is None else [texts[row] for row in ids],
+    }
+    note = f"{len(points):,} rows" + (f", a sample of {len(ids):,} drawn" if len(ids) < len(points) else "")
+    parts = {
+        "TITLE": html.escape(title),
+        "NOTE": html.escape(note),
+        "QUALITY": _quality(quality),
+        "TABLES": "".join(_table(name, content) for name, content in tables.items()),
+        "LOSS": _picture(loss_picture),
+        # '<' is escaped so that no text can close the script element.
+        "DATA": json.dumps(data).replace("<", "\\u003c"),
+    }
+    page = PAGE
+    for name, value in parts.items():
+        page = page.replace("{{" + name + "}}", value, 1)
+    return page
+
+
+def _sample(points: NDArray[np.float32], random_state: int) -> NDArray[np.int64]:
+    placed = np.flatnonzero(np.isfinite(points).all(axis=1))
+    if len(placed) <= MOST_POINTS:
+        return placed
+    return np.sort(np.random.default_rng(random_state).choice(placed, MOST_POINTS, replace=False))
+
+
+def _pack(values: NDArray[Any]) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
+
+
+def _quality(quality: dict[str, Any]) -> str:
+    kinds = [kind for kind in ("trained", "held_out") if kind in quality]
+    names = list(dict.fromkeys(name for kind in kinds for name in quality[kind]))
+    head = "".join(f"<th>{html.escape(kind.replace('_', '-'))} rows</th>" for kind in kinds)
+    body = "".join(
+        f"<tr><th>{html.escape(name.replace('_', ' '))}</th>"
+        + "".join(f"<td>{html.escape(show(quality[kind].get(name)))}</td>" for kind in kinds) + "</tr>"
+        for name in names
+    )  # fmt: skip
+    return f"<table><tr><th></th>{head}</tr>{body}</table>" if kinds else ""
+
+
+def _table(name: str, content: dict[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><th>{html.escape(key)}</th><td>{html.escape(show(value))}</td></tr>" for key, value in flatten(content).items()
+    )
+    return f"<details><summary>{html.escape(name)}</summary><table>{rows}</table></details>"
+
+
+def _picture(picture: bytes | None) -> str:
+    if picture is None:
+        return ""
+    return f'<img alt="Loss by report" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'

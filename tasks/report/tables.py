@@ -1,0 +1,42 @@
+"""Manifests as Markdown tables, for the run page and the report."""
+
+from typing import Any
+
+LEFT_OUT = {"token", "committed", "parameters", "history", "versions", "source", "graph", "model", "quality"}
+
+
+def stage_table(stage: str, manifest: dict[str, Any]) -> str:
+    """One stage's figures, a line each."""
+    figures = {name: value for name, value in flatten(manifest).items() if name.split(".")[0] not in LEFT_OUT}
+    lines = [f"| {name} | {show(value)} |" for name, value in figures.items()]
+    return "\n".join([f"### {stage}", "", "| figure | value |", "|---|---|", *lines])
+
+
+def quality_table(quality: dict[str, Any]) -> str:
+    """Quality of the map on trained and on held-out rows, side by side."""
+    kinds = [kind for kind in ("trained", "held_out") if kind in quality]
+    names = list(dict.fromkeys(name for kind in kinds for name in quality[kind]))
+    lines = [f"| {name} | " + " | ".join(show(quality[kind].get(name)) for kind in kinds) + " |" for name in names]
+    return "\n".join([f"| figure | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|", *lines])
+
+
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, the names joined by dots."""
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        path = f"{prefix}{name}"
+        flat |= flatten(value, f"{path}.") if isinstance(value, dict) else {path: value}
+    return flat
+
+
+def show(value: Any) -> str:
+    """A figure as people read it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return " – ".join(show(part) for part in value[:6])
+    return str(value).replace("|", "\\|")

@@ -1,0 +1,161 @@
+"""The training room's reading of what users bring: networks, optimizers, losses, callbacks, as text for a form.
+
+A Keras config (a dict, or its JSON text), an import path `package.module:function`, or the URL of a `.keras` file.
+Each is tried before any work, and the message says which part cannot be used.
+"""
+
+import importlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.training import artefact
+
+Spec = str | dict[str, Any]
+
+
+def import_object(path: str) -> Any:
+    """What `package.module:name` names."""
+    module_name, _, name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(
+            f"{path!r}: the module {module_name!r} cannot be imported ({error}). Install it, or correct the path."
+        ) from error
+    if not hasattr(module, name):
+        raise InputError(f"{path!r}: the module {module_name!r} has no {name!r}. Expected 'package.module:function'.")
+    return getattr(module, name)
+
+
+def is_import_path(spec: Spec) -> bool:
+    """Whether `spec` reads `package.module:name`."""
+    return isinstance(spec, str) and spec.count(":") == 1 and all(part.isidentifier() for part in _words(spec))
+
+
+def _words(path: str) -> list[str]:
+    module, _, name = path.partition(":")
+    return [*module.split("."), name]
+
+
+def as_config(spec: Spec) -> dict[str, Any] | None:
+    """`spec` as a Keras config, or None when it is text of another kind."""
+    if isinstance(spec, dict):
+        return spec
+    if not spec.lstrip().startswith("{"):
+        return None
+    try:
+        return dict(json.loads(spec))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{spec!r} is no JSON ({error}). Expected a Keras config: {{'class_name', 'config'}}."
+        ) from error
+
+
+def build_network(role: str, spec: Spec, arguments: tuple[Any, ...]) -> keras.Model:
+    """The encoder or decoder (`role`) that `spec` brings.
+
+    Raises
+    ------
+    InputError
+        When it cannot be imported, called, read or found.
+    """
+    config = as_config(spec)
+    if config is not None:
+        return _deserialized(role, keras.saving.deserialize_keras_object, config)
+    if is_import_path(spec):
+        return _called(role, str(spec), arguments)
+    if str(spec).endswith(".keras"):
+        return artefact.load_network(str(spec))
+    raise InputError(
+        f"training.{role}={spec!r} is not known. Expected a built-in name, 'package.module:function', "
+        "the URL of a .keras file, or a Keras config."
+    )
+
+
+def _called(role: str, path: str, arguments: tuple[Any, ...]) -> keras.Model:
+    network = import_object(path)(*arguments)
+    if not isinstance(network, keras.Model):
+        raise InputError(f"training.{role}={path!r} returned a {type(network).__name__}. Expected a keras.Model.")
+    return network
+
+
+def _deserialized(role: str, read: Callable[..., Any], config: Spec) -> Any:
+    try:
+        return read(config)
+    except Exception as error:  # Keras raises what the layers' constructors do
+        raise InputError(
+            f"training.{role}: Keras cannot read this config ({error}). Write it with `to_json()`."
+        ) from error
+
+
+def check_network(role: str, network: keras.Model, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> None:
+    """Refuse a network that does not take `input_shape` to finite values of `output_shape`.
+
+    Raises
+    ------
+    InputError
+        With both shapes.
+    """
+    if not network.built:
+        network.build((None, *input_shape))
+    takes = tuple(network.input_shape[1:])
+    if takes != input_shape:
+        raise InputError(
+            f"training.{role} takes inputs of shape {takes}, but {input_shape} is what it gets. Change its Input, "
+            "or put a Reshape layer first."
+        )
+    sample = np.random.default_rng(0).random((4, *input_shape)).astype(np.float32)
+    result = keras.ops.convert_to_numpy(network(sample))
+    if result.shape[1:] != output_shape:
+        raise InputError(
+            f"training.{role} gives outputs of shape {result.shape[1:]}, but {output_shape} is expected: "
+            "change its last layer."
+        )
+    if not np.isfinite(result.astype(np.float32)).all():
+        raise InputError(f"training.{role} gives values that are not finite on rows within [0, 1]. Check its layers.")
+
+
+def build_optimizer(spec: Spec | None, learning_rate: float) -> keras.optimizers.Optimizer:
+    """The optimizer that `spec` names; None gives umap-learn's, Adam with clipvalue 4."""
+    if spec is None:
+        return keras.optimizers.Adam(learning_rate, clipvalue=4.0)
+    if is_import_path(spec):
+        return import_object(str(spec))()
+    config = as_config(spec)
+    return _deserialized("optimizer", keras.optimizers.get, spec if config is None else _with_schedule(config))
+
+
+def _with_schedule(config: dict[str, Any]) -> dict[str, Any]:
+    """Keras looks a short optimizer name up by itself, but not a short schedule name."""
+    arguments = dict(config.get("config", {}))
+    rate = arguments.get("learning_rate")
+    if isinstance(rate, dict):
+        arguments["learning_rate"] = {"module": "keras.optimizers.schedules", "registered_name": None} | rate
+    return config | {"config": arguments}
+
+
+def build_loss(role: str, spec: Spec) -> Callable[[Any, Any], Any]:
+    """The loss function of (wanted, given) that `spec` names."""
+    if is_import_path(spec):
+        return import_object(str(spec))  # type: ignore[no-any-return]
+    return _deserialized(role, keras.losses.get, as_config(spec) or spec)  # type: ignore[no-any-return]
+
+
+def build_callback(spec: Spec) -> keras.callbacks.Callback:
+    """A callback from its config (`class_name` of keras.callbacks, `config` its arguments) or its import path."""
+    config = as_config(spec)
+    if config is None:
+        return import_object(str(spec))()
+    name = str(config.get("class_name"))
+    kind = import_object(name) if is_import_path(name) else getattr(keras.callbacks, name, None)
+    if kind is None:
+        raise InputError(f"training.callbacks: keras.callbacks has no {name!r}. Expected one of its classes.")
+    try:
+        return kind(**config.get("config", {}))
+    except TypeError as error:
+        raise InputError(f"training.callbacks: {name} cannot be made from {config.get('config')}: {error}") from error

@@ -1,0 +1,81 @@
+"""The training room's reading: rows, edges and what is held out of them, before any network exists."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pumascale.tasks.parameters import TrainingParameters
+from pumascale.tasks.storage import arrays, graph_store
+from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.training import sampling, splits
+from pumascale.tasks.training.sampling import Edges
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is trained on: `rows` of the source, the split edges with ids into them, and for how long."""
+
+    rows: NDArray[Any]  # (n_rows, *row_shape)
+    split: splits.Split
+    steps_per_report: int
+    n_reports: int
+    landmarks: NDArray[np.float32] | None  # (n_rows, n_components), NaN: free
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return tuple(self.rows.shape[1:])
+
+
+def read_problem(source: str, graph: str, parameters: TrainingParameters) -> Problem:
+    """Read rows and edges, hold rows out, prune, and count the steps as umap-learn does."""
+    array = arrays.open_source(source)
+    n_rows = array.shape[0]
+    n_epochs = parameters.n_epochs or sampling.default_n_epochs(n_rows)
+    edges = sampling.prune(Edges(*graph_store.read_edges(graph)), n_epochs)
+    # A place that is learned by itself cannot be held out.
+    share = parameters.validation_split if parameters.parametric_embedding else 0.0
+    held_out = splits.hold_out(n_rows, share, parameters.random_state)
+    split = splits.split_edges(edges, held_out, n_rows)
+    if len(split.training) == 0:
+        raise InputError(
+            f"No edge of {graph} joins two trained rows. Lower training.validation_split, or build a denser graph."
+        )
+    per_report = sampling.n_draws(split.training, n_epochs) / (parameters.batch_size * parameters.loss_report_frequency)
+    n_reports = parameters.loss_report_frequency * parameters.n_training_epochs
+    rows = read_rows(array) if parameters.parametric_embedding else np.arange(n_rows, dtype=np.int32)[:, np.newaxis]
+    return Problem(rows, split, max(1, round(per_report)), n_reports, read_landmarks(parameters))
+
+
+def read_rows(array: Any) -> NDArray[Any]:
+    """All rows, block by block: small integers as they are, all else as float32."""
+    dtype = array.dtype if array.dtype.kind in "iu" and array.dtype.itemsize == 1 else np.float32
+    rows = np.empty(array.shape, dtype)
+    block = arrays.shard_rows(math.prod(array.shape[1:]) * array.dtype.itemsize, array.shape[0])
+    for start, stop in arrays.row_blocks(array.shape[0], block):
+        rows[start:stop] = arrays.read_rows(array, start, stop, dtype=dtype)
+    return rows
+
+
+def read_landmarks(parameters: TrainingParameters) -> NDArray[np.float32] | None:
+    """The given places, if any."""
+    if parameters.landmark_positions is None:
+        return None
+    array = arrays.open_source(parameters.landmark_positions)
+    return np.asarray(arrays.read_rows(array, 0, array.shape[0]))
+
+
+def validation_batches(problem: Problem, parameters: TrainingParameters) -> dict[str, NDArray[Any]] | None:
+    """The rows at both ends of the validation edges, and where the tails are held; None without such edges."""
+    edges = splits.draw_validation(
+        problem.split.validation, 4 * math.prod(problem.row_shape), parameters.batch_size, parameters.random_state
+    )
+    if len(edges) == 0:
+        return None
+    batches = {name: problem.rows[ids].astype(np.float32) for name, ids in (("head", edges.head), ("tail", edges.tail))}
+    if problem.landmarks is not None:
+        batches["landmarks"] = problem.landmarks[edges.tail]
+    return batches

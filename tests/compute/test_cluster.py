@@ -1,0 +1,99 @@
+"""Where the work runs: what `open_client` opens, what it refuses, and what it leaves behind."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from distributed import Client, LocalCluster
+
+from pumascale.tasks.compute.bounded_map import bounded_map
+from pumascale.tasks.compute.cluster import open_client, worker_memory
+from pumascale.tasks.parameters import ComputeParameters
+from pumascale.tasks.storage.errors import InputError
+from tests.compute import jobs
+
+
+def test_workers_are_processes_of_one_thread_with_a_memory_limit(client: Client) -> None:
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    assert [worker["nthreads"] for worker in workers] == [1, 1]
+    assert os.getpid() not in client.run(os.getpid).values()
+    assert worker_memory(client) == 1_000_000_000
+
+
+def test_it_is_nobodys_default_client(client: Client) -> None:
+    from distributed import get_client
+
+    with pytest.raises(ValueError, match="No global client"):
+        get_client()
+    assert client.status == "running"
+
+
+def test_worker_logs_reach_this_process(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "pumascale"):
+        pids = set(bounded_map(client, jobs.log, [f"message {number}" for number in range(30)]))
+        client.run(int)  # log events travel on the same stream: after its answer they are here
+    messages = {record.message for record in caplog.records if record.name == "pumascale.graph"}
+    assert messages == {f"message {number}" for number in range(30)}
+    assert os.getpid() not in pids
+
+
+def test_workers_see_the_environment(s3_server: str) -> None:
+    with open_client(ComputeParameters(n_workers=1)) as client:
+        assert list(bounded_map(client, jobs.environment, ["AWS_ENDPOINT_URL_S3"])) == [s3_server]
+
+
+def test_an_existing_scheduler_is_used_and_left_running() -> None:
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        with open_client(ComputeParameters(scheduler_address=cluster.scheduler_address)) as client:
+            assert list(bounded_map(client, jobs.square, [3])) == [9]
+        assert cluster.status.name == "running"
+
+
+def test_a_scheduler_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pumascale.tasks.compute.cluster.CONNECT_SECONDS", 1)
+    parameters = ComputeParameters(scheduler_address="tcp://127.0.0.1:9")
+    with pytest.raises(InputError, match="scheduler at tcp://127.0.0.1:9 does not answer"), open_client(parameters):
+        pass
+
+
+@pytest.mark.parametrize("path", ["distributed:NoSuchCluster", "no_such_package:Cluster", "no colon"])
+def test_a_cluster_class_that_is_not_there_is_said(path: str) -> None:
+    with pytest.raises(InputError, match=r"cluster_class.*cannot be imported"):
+        with open_client(ComputeParameters(cluster_class=path)):
+            pass
+
+
+def test_any_cluster_class_with_adaptive_bounds() -> None:
+    arguments = {"n_workers": 0, "threads_per_worker": 1, "dashboard_address": None}
+    parameters = ComputeParameters(
+        cluster_class="distributed:LocalCluster", cluster_kwargs=arguments, adapt={"minimum": 0, "maximum": 2}
+    )
+    with open_client(parameters) as client:
+        assert sorted(bounded_map(client, jobs.square, range(40))) == [value * value for value in range(40)]
+
+
+def test_no_worker_is_left_also_after_an_error() -> None:
+    pids: list[int] = []
+    with pytest.raises(RuntimeError, match="in the middle"), open_client(ComputeParameters(n_workers=2)) as client:
+        pids += client.run(os.getpid).values()
+        raise RuntimeError("in the middle")
+    assert len(pids) == 2
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+SCRIPT = """
+from pumascale.tasks.compute.cluster import open_client
+from pumascale.tasks.parameters import ComputeParameters
+with open_client(ComputeParameters(n_workers=1)) as client:
+    print("answer", client.submit(sum, [1, 2]).result())
+"""
+
+
+def test_a_script_without_a_main_guard_does_not_start_itself_again(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split("\n").count("answer 3") == 1, done.stderr

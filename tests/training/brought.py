@@ -1,0 +1,61 @@
+"""What a user could bring by import path."""
+
+from typing import Any
+
+import keras
+
+
+def convolutional(row_shape: tuple[int, ...], n_components: int) -> keras.Model:
+    """Images, scaled inside the encoder, through a convolution."""
+    return keras.Sequential(
+        [
+            keras.Input(row_shape),
+            keras.layers.Rescaling(1 / 16),
+            keras.layers.Reshape((*row_shape, 1)),
+            keras.layers.Conv2D(8, 3, strides=2, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(n_components),
+        ]
+    )
+
+
+def too_wide(row_shape: tuple[int, ...], n_components: int) -> keras.Model:
+    """Gives one coordinate too many."""
+    return keras.Sequential([keras.Input(row_shape), keras.layers.Flatten(), keras.layers.Dense(n_components + 1)])
+
+
+def of_other_rows(row_shape: tuple[int, ...], n_components: int) -> keras.Model:
+    """Takes rows of three values."""
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(n_components)])
+
+
+def not_finite(row_shape: tuple[int, ...], n_components: int) -> keras.Model:
+    """Divides by zero."""
+    inputs = keras.Input(row_shape)
+    places = keras.layers.Dense(n_components)(keras.layers.Flatten()(inputs))
+    return keras.Model(inputs, keras.layers.Rescaling(float("inf"))(places))
+
+
+def no_network(row_shape: tuple[int, ...], n_components: int) -> str:
+    """Gives text."""
+    return "network"
+
+
+def slow_adam() -> keras.optimizers.Optimizer:
+    """An optimizer of one's own."""
+    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, 1000))
+
+
+def squared(wanted: Any, placed: Any) -> Any:
+    """A landmark loss."""
+    return keras.ops.sum(keras.ops.square(wanted - placed), axis=-1)
+
+
+class Nanning(keras.callbacks.Callback):
+    """Ruins a weight when the third report begins."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if epoch == 2:
+            weights = self.model.encoder.get_weights()
+            weights[-1][:] = float("nan")
+            self.model.encoder.set_weights(weights)
