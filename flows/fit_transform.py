@@ -1,6 +1,6 @@
 """The main job: from a Zarr array to a published map.
 
-    source.zarr --build_graph--> graph --train_encoder--> model --write_embedding--> embedding
+source.zarr --build_graph--> graph --train_encoder--> model --write_embedding--> embedding
 """
 
 from typing import Any

@@ -146,7 +146,14 @@ def _fail(reason: str) -> NoReturn:
 
 
 def _quiet() -> None:
-    """Our own progress on stderr, and nobody else's."""
+    """Our own progress on stderr, and nobody else's.
+
+    TensorFlow's C++ side writes to the file descriptor before any setting can stop it, so the descriptor goes to the
+    null device and our handler, like Python's own stderr, to a copy of what it was.
+    """
+    if "PUMASCALE_TRACEBACK" not in os.environ:
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("pumascale")

@@ -1,6 +1,6 @@
 """Door: the fuzzy neighbour graph of a Zarr array.
 
-    source.zarr --build_graph--> <workspace>/graphs/<id>
+source.zarr --build_graph--> <workspace>/graphs/<id>
 """
 
 import time
@@ -9,7 +9,7 @@ from typing import Any
 
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
 from pumascale.tasks.stage import Progress, Stage, publish_markdown, run_stage
-from pumascale.tasks.storage import fingerprints, manifests, urls
+from pumascale.tasks.storage import fingerprints, finite, manifests, urls
 
 
 def build_graph(
@@ -65,6 +65,7 @@ def _build(source: str, place: str, parameters: GraphParameters, compute: Comput
     from pumascale.tasks.report.tables import stage_table
 
     started = time.perf_counter()
+    finite.check_finite(source)
     with open_client(compute) as client:
         run, memory = partial(bounded_map, client), worker_memory(client)
         summary = pipeline.build(

@@ -1,7 +1,7 @@
-"""The parameters of the pipeline: one pydantic group per stage, shared by the doors, the form in the Prefect UI and the manifests.
+"""The parameters of the pipeline: a pydantic group per stage, shared by doors, rooms, manifests and the form in the UI.
 
 Every default, bound and help text has its one home here. Names and defaults are umap-learn's where it has one.
-Groups are top-level flow parameters, since Prefect merges a run's parameters over a deployment's per top-level key only.
+Groups are top-level flow parameters: Prefect merges a run's parameters over a deployment's per top-level key only.
 """
 
 from typing import Any, Literal
@@ -60,10 +60,13 @@ class TrainingParameters(Group):
     n_components: int = _field(2, "Dimensions of the map.", ge=1, le=512)
     encoder: str | dict[str, Any] = _field(
         "mlp",
-        "'mlp', 'package.module:function' called with the row shape and n_components, the URL of a .keras file, "
+        "'prototypes', 'mlp' (ParametricUMAP's), 'package.module:function' called with the row shape and n_components, the URL of a .keras file, "
         "or a Keras model's JSON config.",
     )
     decoder: str | dict[str, Any] = _field("mlp", "As encoder; used with parametric_reconstruction.")
+    n_prototypes: int | None = _field(
+        None, "Rows that the 'prototypes' encoder attends to; None: a quarter, from 1,024 to 8,192.", ge=2
+    )
     hidden_units: list[int] = _field([100, 100, 100], "Widths of the 'mlp' encoder's and decoder's layers.")
     min_dist: float = _field(0.1, "Smallest distance between points in the map.", ge=0)
     spread: float = _field(1.0, "Scale of the embedded points.", gt=0)
@@ -74,7 +77,12 @@ class TrainingParameters(Group):
     n_epochs: int | None = _field(
         None, "Most times that an edge is drawn; None: 500 up to 10,000 rows, else 200.", ge=1
     )
-    n_training_epochs: int = _field(1, "Passes over the edges of n_epochs, as in ParametricUMAP.", ge=1)
+    n_training_epochs: int | None = _field(
+        None,
+        "Passes over the edges of n_epochs, as in ParametricUMAP; None: 1, or 0 for 'prototypes' unless a decoder, "
+        "landmarks or a correlation are to be trained.",
+        ge=0,
+    )
     loss_report_frequency: int = _field(
         20, "Loss reports (and validations) per training epoch; often, since early stopping waits for them.", ge=1
     )

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from prefect.artifacts import (
     create_image_artifact,
@@ -17,10 +18,11 @@ from prefect.artifacts import (
     create_progress_artifact,
     update_progress_artifact,
 )
-from prefect.assets import materialize
+from prefect.assets import Asset, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 from pydantic import BaseModel
 
 from pumascale.tasks.storage import manifests, urls
@@ -49,10 +51,10 @@ def run_stage(name: str, place: str, upstream: list[str], work: Callable[[], dic
         Makes the output, commits it and returns the manifest.
     """
     started = time.perf_counter()
-    lineage = [asset_key(url) for url in upstream]
+    lineage: list[str | Asset] = [asset_key(url) for url in upstream]
     stage_task = make_or_reuse.with_options(name=name, assets=[asset_key(place)], asset_deps=lineage)
-    state: State[dict[str, Any]] = stage_task(place, work, return_state=True)
-    manifest = state.result()
+    state: State[Any] = stage_task(place, work, return_state=True)
+    manifest: dict[str, Any] = state.result()
     seconds = round(time.perf_counter() - started, 2)
     return Stage(name=name, url=place, cached=state.name == "Cached", seconds=seconds, manifest=manifest)
 
@@ -92,7 +94,7 @@ class Progress:
             self._step, self._next = step, now + 1.0
 
     def _publish(self, description: str, percent: float) -> None:
-        if self._artifact is not None:
+        if isinstance(self._artifact, UUID):
             update_progress_artifact(self._artifact, progress=percent, description=description)
 
 

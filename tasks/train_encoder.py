@@ -1,6 +1,6 @@
 """Door: the encoder (and decoder) of a graph.
 
-    source.zarr + graph --train_encoder--> <workspace>/models/<id>
+source.zarr + graph --train_encoder--> <workspace>/models/<id>
 """
 
 import time
@@ -61,10 +61,10 @@ def _train(source: str, graph: str, place: str, parameters: TrainingParameters) 
     summary = fit(source, graph, place, parameters, on_progress=Progress("train_encoder"))
     picture = draw_loss(manifests.read_json(urls.join(place, "history.json")) or {})
     urls.write_bytes(urls.join(place, "loss.png"), picture)
-    origin = {"source": source, "graph": graph, "source_fingerprint": fingerprints.fingerprint_source(source)}
-    origin |= {"seconds": time.perf_counter() - started}
-    manifest = manifests.commit(place, summary | origin)
+    fingerprint = fingerprints.fingerprint_source(source)
+    origin = {"source": source, "source_fingerprint": fingerprint, "graph": graph}
+    seconds = {"seconds": time.perf_counter() - started}
+    manifest = manifests.commit(place, summary | origin | seconds)
     publish_markdown("train-encoder", stage_table("train_encoder", manifest))
     publish_picture("loss", picture, "Loss by term")
     return manifest
-

@@ -1,15 +1,13 @@
 """Door: the map, written block by block.
 
-    source.zarr + model --write_embedding--> <workspace>/embeddings/<id>/embedding
+source.zarr + model --write_embedding--> <workspace>/embeddings/<id>/embedding
 """
 
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import EmbeddingParameters
 from pumascale.tasks.stage import Progress, Stage, publish_markdown, publish_picture, run_stage
@@ -58,14 +56,23 @@ def write_embedding(
     if target:
         targets.check_target(target)
     place = _place(source, model, workspace, parameters, labels, salt)
-    stage = run_stage("write_embedding", place, [source, model], partial(_write, source, model, place, parameters, labels))
+    stage = run_stage(
+        "write_embedding", place, [source, model], partial(_write, source, model, place, parameters, labels)
+    )
     if target:
-        stage.manifest["version"] = targets.publish(urls.absolute(target), place, {"source": source, "model": model})["version"]
+        stage.manifest["version"] = targets.publish(urls.absolute(target), place, {"source": source, "model": model})[
+            "version"
+        ]
     return stage
 
 
 def _place(
-    source: str, model: str, workspace: str | None, parameters: EmbeddingParameters, labels: str | None, salt: str | None
+    source: str,
+    model: str,
+    workspace: str | None,
+    parameters: EmbeddingParameters,
+    labels: str | None,
+    salt: str | None,
 ) -> str:
     root = urls.absolute(workspace) if workspace else model.rsplit("/", 2)[0]
     data = fingerprints.fingerprint_source(source)
@@ -78,13 +85,15 @@ def _place(
 
 def _write(source: str, model: str, place: str, parameters: EmbeddingParameters, labels: str | None) -> dict[str, Any]:
     from pumascale.tasks.embedding.encode import encode
+    from pumascale.tasks.embedding.networks import load_encoder
 
     started = time.perf_counter()
     facts = model_store.read_model(model)
+    arrays.create_group(place, {"source": source, "model": model})
     embedding = urls.join(place, "embedding")
     summary = encode(
         source,
-        _network(model),
+        load_encoder(model),
         embedding,
         row_shape=tuple(facts["row_shape"]),
         out_shape=(facts["n_components"],),
@@ -99,13 +108,6 @@ def _write(source: str, model: str, place: str, parameters: EmbeddingParameters,
     manifest = summary | origin | {"quality": quality} | seconds
     _report(place, model, labels, parameters.texts, manifest)
     return manifests.commit(place, manifest)
-
-
-def _network(model: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    from pumascale.tasks.training.artefact import load_encoder
-
-    encoder = load_encoder(model)
-    return lambda rows: np.asarray(encoder.predict_on_batch(rows))
 
 
 def _measure(source: str, model: str, embedding: str, labels: str | None) -> dict[str, Any]:
@@ -138,7 +140,7 @@ def _report(place: str, model: str, labels: str | None, texts: str | None, manif
         loss_picture=urls.read_bytes(urls.join(model, "loss.png")),
         quality=manifest["quality"],
         tables=_tables(model, manifest),
-        texts=None if texts is None else [str(text) for text in arrays.open_labels(texts)[:]],
+        texts=None if texts is None else [str(text) for text in np.asarray(arrays.open_labels(texts)[:])],
     )
     urls.write_bytes(urls.join(place, "report.html"), page.encode())
     publish_markdown("write-embedding", stage_table("write_embedding", manifest))
@@ -150,4 +152,5 @@ def _tables(model: str, manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
     trained = manifests.read_manifest(model) or {}
     built = manifests.read_manifest(trained["graph"]) or {}
     made = {"Graph": built, "Training": trained, "Embedding": manifest}
-    return {name: {key: content[key] for key in content if key not in ("token", "history", "quality")} for name, content in made.items()}
+    hidden = {"token", "history", "quality"}
+    return {name: {key: content[key] for key in content if key not in hidden} for name, content in made.items()}

@@ -36,10 +36,11 @@ def bounded_map(
         When a task has killed several workers one after the other: mostly by the memory it took.
     """
     waiting, most = iter(items), in_flight or _enough(client)
-    running = as_completed((_submit(client, function, item) for item in islice(waiting, most)), loop=client.loop)
+    first = [_submit(client, function, item) for item in islice(waiting, most)]
+    running = as_completed(first, loop=client.loop, with_results=True, raise_errors=False)
     try:
-        for count, future in enumerate(running, start=1):
-            yield _result(future)
+        for count, (future, outcome) in enumerate(running, start=1):
+            yield outcome if future.status == "finished" else _raise(future)
             future.release()
             if in_flight is None and count % RECOUNT_EVERY == 0:
                 most = _enough(client)
@@ -54,13 +55,13 @@ def _submit(client: Client, function: Callable[[Item], Result], item: Item) -> A
     return client.submit(function, item, pure=False)
 
 
-def _result(future: Any) -> Any:
+def _raise(future: Any) -> Any:
     try:
         return future.result()
     except KilledWorker as error:
         raise InputError(
             f"One task ended several worker processes ({error}). Most often that is memory: raise "
-            "compute.memory_limit, take fewer workers (compute.n_workers), or smaller partitions (graph.partition_rows)."
+            "compute.memory_limit, take fewer workers (compute.n_workers) or smaller partitions (graph.partition_rows)."
         ) from error
 
 

@@ -6,6 +6,7 @@ and its own threads use the cores of a worker anyway.
 
 import importlib
 import logging
+import multiprocessing
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,10 +14,12 @@ from typing import Any
 
 from distributed import Client, LocalCluster
 
+from pumascale.tasks.compute.logs import forward_logs
 from pumascale.tasks.parameters import ComputeParameters
 from pumascale.tasks.storage.errors import InputError
 
 CONNECT_SECONDS = 10
+MAIN_GUARD = "A script that calls pumascale needs its calls below `if __name__ == '__main__':`."
 
 
 @contextmanager
@@ -32,7 +35,7 @@ def open_client(parameters: ComputeParameters) -> Iterator[Client]:
     with ExitStack() as stack:
         address = parameters.scheduler_address or stack.enter_context(_make_cluster(parameters))
         client = stack.enter_context(_connect(address))
-        client.forward_logging("pumascale", level=logging.INFO)
+        forward_logs(client)
         yield client
 
 
@@ -42,13 +45,24 @@ def _make_cluster(parameters: ComputeParameters) -> Any:
         if parameters.adapt:
             cluster.adapt(**parameters.adapt)
         return cluster
-    return LocalCluster(
-        n_workers=parameters.n_workers or _default_workers(),
-        threads_per_worker=1,
-        memory_limit=parameters.memory_limit or "auto",
-        dashboard_address=None,
-        silence_logs=logging.WARNING,
-    )
+    _refuse_to_start_in_a_worker()
+    try:
+        return LocalCluster(
+            n_workers=parameters.n_workers or _default_workers(),
+            threads_per_worker=1,
+            memory_limit=parameters.memory_limit or "auto",
+            dashboard_address="127.0.0.1:0",  # a free port: None still takes 8787
+            scheduler_kwargs={"dashboard": False},
+            silence_logs=logging.WARNING,
+        )
+    except RuntimeError as error:
+        raise InputError(f"The worker processes did not start ({error}). {MAIN_GUARD}") from error
+
+
+def _refuse_to_start_in_a_worker() -> None:
+    # A spawned process imports the main script first; without a guard it would start a cluster of its own, and so on.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise InputError(f"A worker process ran the script that started it. {MAIN_GUARD}")
 
 
 def _default_workers() -> int:

@@ -16,7 +16,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pumascale.tasks.embedding.finite import check_finite, finite_rows, read_block
+from pumascale.tasks.storage.finite import check_finite, finite_rows, read_block
 from pumascale.tasks.storage import arrays, manifests, urls
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]

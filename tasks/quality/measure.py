@@ -1,7 +1,7 @@
 """How good a map is, on sampled rows: neighbour recall, trustworthiness, label accuracy, for trained and unseen rows.
 
 Neighbours are always sought among the trained rows, the row itself excepted. The embedding is small (8 bytes a row) and
-read whole; the source is read once, block by block, so memory does not grow with n times the features.
+read whole; the source is streamed, so memory does not grow with n times the features.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from pumascale.tasks.quality.ranks import Ranks, scan_source
+from pumascale.tasks.quality.ranks import data_ranks
+from pumascale.tasks.quality.rows import draw
 from pumascale.tasks.storage import arrays
+
+LEAST = 3  # candidates: trustworthiness is defined for n_neighbors < n / 2
 
 
 def _silent(step: str, done: int, total: int) -> None:
@@ -37,44 +40,52 @@ def measure(
     Parameters
     ----------
     source, embedding : str
-        URLs of the rows (n, ...) and of their coordinates, float32 (n, n_components).
+        URLs of the rows (n, ...) and of their coordinates, float32 (n, n_components); rows placed nowhere (NaN) are left
+        out.
     held_out : int64 (h,)
         Ids of the rows that the encoder has not seen; may be empty.
     labels : str, optional
         URL of n labels.
+    metric, metric_kwds
+        The graph's: a dense metric of pynndescent and its arguments in their own order.
 
     Returns
     -------
     dict
-        "trained" and (where there are any) "held_out", each with `neighbor_recall` (share of the nearest in the data that
-        are among the nearest in the map), `trustworthiness` (Venna and Kaski 2001; ``sklearn.manifold``'s),
-        `label_accuracy` (majority of the nearest in the map) and `sample`, the number of rows measured.
+        "n_neighbors" (fewer than asked for where there are few rows), and for "trained" and (where there are any)
+        "held_out" rows `neighbor_recall` (share of the nearest in the map that are among the nearest in the data, or as
+        near as the last of them), `trustworthiness` (Venna and Kaski 2001; ``sklearn.manifold.trustworthiness``, rows at
+        one distance sharing a rank), `label_accuracy` (majority of the nearest in the map) and `sample`, the number of
+        rows measured. Empty when fewer than 3 trained rows are placed.
     """
+    array = arrays.open_source(source)
     points = np.asarray(arrays.open_array(embedding)[:])
     placed = np.isfinite(points).all(axis=1)
     unseen = np.zeros(len(points), bool)
     unseen[held_out] = True
     candidates = np.flatnonzero(placed & ~unseen)
+    if len(candidates) < LEAST:
+        return {}
+    n_features = int(np.prod(array.shape[1:]))
     kinds = {"trained": candidates, "held_out": np.flatnonzero(placed & unseen)}
-    ids = {kind: draw(rows, sample, random_state) for kind, rows in kinds.items() if len(rows)}
-    together = np.concatenate(list(ids.values()))
-    k = min(n_neighbors, len(candidates) - 1)
+    ids = {kind: draw(rows, sample, random_state, n_features) for kind, rows in kinds.items() if len(rows)}
+    together = np.sort(np.concatenate(list(ids.values())))
+    k = min(n_neighbors, (len(candidates) - 1) // 2)
     nearest = map_neighbors(points, together, candidates, k)
-    ranks = scan_source(source, together, candidates, nearest, k, metric, metric_kwds or {}, on_progress)
+    ranks = data_ranks(array, together, candidates, nearest, metric, metric_kwds or {}, on_progress)
     known = None if labels is None else np.asarray(arrays.open_labels(labels)[:])
     result: dict[str, Any] = {"n_neighbors": k}
     for kind, rows in ids.items():
         here = np.isin(together, rows)
-        result[kind] = _figures(ranks, nearest, here, len(candidates), kind == "trained") | {"sample": len(rows)}
+        n = len(candidates) + (kind == "held_out")  # an unseen row counts itself in, as a trained one does
+        result[kind] = {
+            "neighbor_recall": float((ranks[here] <= k).mean()),
+            "trustworthiness": trustworthiness(ranks[here], n),
+            "sample": len(rows),
+        }
         if known is not None:
-            result[kind]["label_accuracy"] = label_accuracy(known, together[here], nearest[here])
+            result[kind]["label_accuracy"] = label_accuracy(known, rows, nearest[here])
     return result
-
-
-def draw(rows: NDArray[np.int64], sample: int, random_state: int) -> NDArray[np.int64]:
-    """At most `sample` of `rows`, ascending."""
-    generator = np.random.default_rng(random_state)
-    return np.sort(generator.choice(rows, min(sample, len(rows)), replace=False))
 
 
 def map_neighbors(
@@ -89,20 +100,15 @@ def map_neighbors(
     return np.asarray(found[~itself].reshape(len(ids), k))
 
 
-def _figures(
-    ranks: Ranks, nearest: NDArray[np.int64], here: NDArray[np.bool_], n_candidates: int, trained: bool
-) -> dict[str, float]:
-    k = nearest.shape[1]
-    hits = (ranks.data_neighbors[here][:, :, None] == nearest[here][:, None, :]).any(axis=2)
-    n = n_candidates if trained else n_candidates + 1  # an unseen row counts itself in as sklearn counts a trained one
-    penalty = np.maximum(ranks.ranks[here] - k, 0).sum() / here.sum()
-    scale = 2.0 / (k * (2.0 * n - 3.0 * k - 1.0))
-    return {"neighbor_recall": float(hits.mean()), "trustworthiness": float(1.0 - scale * penalty)}
+def trustworthiness(ranks: NDArray[np.int64], n_rows: int) -> float:
+    """1 less the mean penalty of neighbours in the map by their ranks (m, k) in the data, of `n_rows` rows."""
+    k = ranks.shape[1]
+    penalty = np.maximum(ranks - k, 0).sum() / len(ranks)
+    return float(1.0 - penalty * 2.0 / (k * (2.0 * n_rows - 3.0 * k - 1.0)))
 
 
 def label_accuracy(labels: NDArray[Any], ids: NDArray[np.int64], nearest: NDArray[np.int64]) -> float:
     """Share of rows whose label is the one that most of their nearest in the map have."""
     _, codes = np.unique(labels, return_inverse=True)
-    votes = codes[nearest]
-    majority = np.array([np.bincount(row).argmax() for row in votes])
+    majority = np.array([int(np.argmax(np.bincount(row))) for row in codes[nearest]])
     return float((majority == codes[ids]).mean())

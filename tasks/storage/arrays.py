@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from botocore.exceptions import BotoCoreError
 from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import BloscCodec, BloscShuffle
 
@@ -19,8 +20,8 @@ CHUNK_BYTES = 256 * 2**10
 
 # A lost object must be an error and never a row of fill values; older Zarr lacks the switch, see `_require_chunks`.
 _HAS_MISSING_SWITCH = "read_missing_chunks" in zarr.config.get("array")
-_READ_CONFIG: dict[str, Any] | None = {"read_missing_chunks": False} if _HAS_MISSING_SWITCH else None
-_WRITE_CONFIG: dict[str, Any] = {"write_empty_chunks": True}
+_READ_CONFIG: Any = {"read_missing_chunks": False} if _HAS_MISSING_SWITCH else None
+_WRITE_CONFIG: Any = {"write_empty_chunks": True}
 
 
 def _address(url: str) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def _find_array(url: str) -> zarr.Array[Any]:
         raise InputError(
             f"{url} refused these credentials: {error}. Check the key, the secret and the policy."
         ) from None
-    except (OSError, ValueError, urls.CredentialsError) as error:
+    except (OSError, ValueError, BotoCoreError) as error:
         raise InputError(f"{url} cannot be opened as a Zarr array: {type(error).__name__}: {error}") from error
 
 

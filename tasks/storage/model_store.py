@@ -27,7 +27,7 @@ def read_model(place: str) -> dict[str, Any]:
     """
     data = urls.read_bytes(urls.join(place, "model.json"))
     if manifests.read_manifest(place) is None or data is None:
-        raise InputError(f"{place} holds no finished model. Expected the URL that train_encoder returned: run it first.")
+        raise InputError(f"{place} holds no finished model. Expected the URL that train_encoder returned: run it.")
     facts = dict(json.loads(data))
     if facts["schema_version"] > SCHEMA_VERSION:
         raise InputError(

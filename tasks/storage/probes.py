@@ -2,19 +2,50 @@
 
 import secrets
 
+import fsspec
+from botocore.exceptions import BotoCoreError  # no credentials, no endpoint: not an OSError
+
 from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
+
+
+def check_reachable(url: str) -> None:
+    """Refuse a store that does not answer, or not to these credentials, within seconds.
+
+    The work itself waits a minute for a store that is away; a misspelt endpoint should not have to.
+    """
+    if not urls.is_s3(url):
+        return
+    settings = {"retries": {"max_attempts": 1}, "connect_timeout": 5, "read_timeout": 10}
+    fs = fsspec.filesystem("s3", **{**urls.S3_OPTIONS, "config_kwargs": settings})
+    fs.retries = 3
+    bucket, key, _ = fs.split_path(url)
+    try:
+        fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=key or "", MaxKeys=1)
+    except FileNotFoundError:
+        raise InputError(f"There is no bucket {bucket!r} for {url}. Check the spelling and the endpoint.") from None
+    except PermissionError as error:
+        raise InputError(
+            f"{url} refused these credentials: {error}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE, "
+            "and the bucket's policy (listing must be allowed)."
+        ) from None
+    except (OSError, BotoCoreError) as error:
+        raise InputError(
+            f"The store of {url} does not answer: {type(error).__name__}: {error}. "
+            "Check AWS_ENDPOINT_URL_S3 (or AWS_REGION), the credentials and the network."
+        ) from None
 
 
 def check_workspace(workspace: str) -> None:
     """Refuse a workspace that cannot be written, or whose store ignores create-only writes.
 
-    Some S3 servers accept ``If-None-Match: *`` and overwrite all the same: two runs would then both believe to have won.
+    Some S3 servers accept ``If-None-Match: *`` and overwrite all the same: two runs would then both believe they won.
     """
+    check_reachable(workspace)
     probe = urls.join(workspace, "scratch", f"probe-{secrets.token_hex(6)}")
     try:
         honoured = urls.create_bytes(probe, b"1") and not urls.create_bytes(probe, b"2")
-    except (OSError, urls.CredentialsError) as error:
+    except (OSError, BotoCoreError) as error:
         raise InputError(
             f"The workspace {workspace} cannot be written: {type(error).__name__}: {error}. "
             "Expected a writable folder or bucket: check the path, the credentials and the endpoint."

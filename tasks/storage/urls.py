@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-from botocore.exceptions import BotoCoreError as CredentialsError  # no credentials, no endpoint: not an OSError
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 from fsspec import AbstractFileSystem
 
@@ -40,6 +39,11 @@ def is_local(url: str) -> bool:
     return "://" not in url or url.startswith("file://")
 
 
+def is_s3(url: str) -> bool:
+    """Whether `url` is on S3 or a server that speaks its protocol."""
+    return url.startswith(("s3://", "s3a://"))
+
+
 def local_path(url: str) -> Path:
     """The path of a local URL."""
     return Path(url.removeprefix("file://")).expanduser().absolute()
@@ -57,7 +61,7 @@ def join(url: str, *parts: str) -> str:
 
 def storage_options(url: str) -> dict[str, Any]:
     """What opens `url`; never a secret, since the options travel to Dask workers (credentials: the environment)."""
-    if not url.startswith(("s3://", "s3a://")):
+    if not is_s3(url):
         return {}
     _patient_s3()
     return S3_OPTIONS

@@ -4,6 +4,7 @@ Nothing in it is a pickle: it opens under another Python and on another backend 
 commits it, so what is read here is either whole or refused.
 """
 
+import importlib
 import io
 import json
 import tempfile
@@ -18,6 +19,7 @@ from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
 
 SCHEMA_VERSION = 1
+MODULES = ["pumascale.tasks.training.prototypes"]  # they register the layers that a `.keras` file may name
 
 
 def save_network(url: str, network: keras.Model) -> None:
@@ -30,6 +32,8 @@ def save_network(url: str, network: keras.Model) -> None:
 
 def load_network(url: str) -> keras.Model:
     """Read the `.keras` object `url`."""
+    for module in MODULES:
+        importlib.import_module(module)
     data = urls.read_bytes(url)
     if data is None:
         raise InputError(f"No Keras model at {url}. Expected a .keras file: check the URL, or train it first.")

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow
 from numpy.typing import NDArray
 
 from pumascale.tasks.storage import urls
@@ -107,27 +108,27 @@ class CsvLog(keras.callbacks.Callback):  # type: ignore[misc]
         urls.write_bytes(self.url, text.getvalue().encode())
 
 
-class TensorBoardLog(keras.callbacks.TensorBoard):  # type: ignore[misc]
-    """Keras's TensorBoard callback with its files copied to a URL after every report."""
+class TensorBoardLog(keras.callbacks.Callback):  # type: ignore[misc]
+    """Writes the losses as TensorBoard scalars to a URL (Keras's own needs a folder and a package)."""
 
     def __init__(self, url: str) -> None:
-        self.folder = tempfile.TemporaryDirectory()
+        super().__init__()
         self.url = url
-        super().__init__(self.folder.name, write_graph=False)
+        self.folder = tempfile.TemporaryDirectory()
+        plugin = tensorflow.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
+        self.metadata = tensorflow.compat.v1.SummaryMetadata(plugin_data=plugin)
+        self.writer = tensorflow.summary.create_file_writer(self.folder.name)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write, then copy."""
-        super().on_epoch_end(epoch, logs)
-        self.copy()
+        """Write, then copy the file."""
+        with self.writer.as_default(step=epoch):
+            for name, value in (logs or {}).items():
+                tensorflow.summary.write(name, tensorflow.constant(float(value)), metadata=self.metadata)
+        self.writer.flush()
+        for file in Path(self.folder.name).iterdir():
+            urls.write_bytes(urls.join(self.url, file.name), file.read_bytes())
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Close, then copy."""
-        super().on_train_end(logs)
-        self.copy()
+        """Close."""
+        self.writer.close()
         self.folder.cleanup()
-
-    def copy(self) -> None:
-        """Copy the files to the URL."""
-        root = Path(self.folder.name)
-        for file in filter(Path.is_file, root.rglob("*")):
-            urls.write_bytes(urls.join(self.url, *file.relative_to(root).parts), file.read_bytes())

@@ -4,6 +4,7 @@ A Keras config (a dict, or its JSON text), an import path `package.module:functi
 Each is tried before any work, and the message says which part cannot be used.
 """
 
+import copy
 import importlib
 import json
 from collections.abc import Callable
@@ -86,7 +87,7 @@ def _called(role: str, path: str, arguments: tuple[Any, ...]) -> keras.Model:
 
 def _deserialized(role: str, read: Callable[..., Any], config: Spec) -> Any:
     try:
-        return read(config)
+        return read(copy.deepcopy(config))  # Keras takes a config apart
     except Exception as error:  # Keras raises what the layers' constructors do
         raise InputError(
             f"training.{role}: Keras cannot read this config ({error}). Write it with `to_json()`."

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from pumascale.tasks.parameters import TrainingParameters
-from pumascale.tasks.storage import arrays, graph_store, urls
+from pumascale.tasks.storage import arrays, urls
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.training import artefact, configs, curve
 from pumascale.tasks.training.callbacks import (
@@ -23,7 +23,8 @@ from pumascale.tasks.training.callbacks import (
 )
 from pumascale.tasks.training.model import ParametricModel
 from pumascale.tasks.training.networks import Networks, build_networks
-from pumascale.tasks.training.problem import Problem, read_problem, validation_batches
+from pumascale.tasks.training.problem import Problem, read_problem, uses_prototypes, validation_batches
+from pumascale.tasks.training.stages import train_prototypes
 from pumascale.tasks.training.terms import Attraction, Correlation, Landmarks, Reconstruction, Repulsion, Term
 from pumascale.tasks.training.window import Window
 
@@ -37,6 +38,7 @@ class Outcome:
     """What a training leaves besides the networks' weights."""
 
     history: dict[str, list[float]]  # per report
+    steps: int  # of the optimizer, or epochs of the layout
     non_finite_step: int | None  # where the loss stopped being finite
     seconds: float
 
@@ -69,13 +71,26 @@ def fit(
     """
     keras.utils.set_random_seed(parameters.random_state)
     problem = read_problem(source, graph, parameters)
-    networks = build_networks(parameters, problem.row_shape, len(problem.rows))
     a, b = curve_of(parameters)
-    model = build_model(networks, problem, parameters, a, b)
-    outcome = train(model, problem, parameters, on_progress)
+    networks, outcome = train_networks(problem, parameters, a, b, on_progress)
     manifest = describe(problem, outcome, parameters) | {"a": a, "b": b}
     save(place, networks, problem, manifest, outcome.history, graph)
     return manifest
+
+
+def train_networks(
+    problem: Problem, parameters: TrainingParameters, a: float, b: float, on_progress: Progress
+) -> tuple[Networks, Outcome]:
+    """The stages: a prototype network's layout where it is one, then training by gradients where it is asked for."""
+    started = time.perf_counter()
+    encoder, history = None, dict[str, list[float]]()
+    if uses_prototypes(parameters):
+        encoder, history = train_prototypes(problem, parameters, umap_terms(parameters, a, b), a, b, on_progress)
+    networks = build_networks(parameters, problem.row_shape, len(problem.rows), encoder)
+    if problem.n_reports == 0:
+        return networks, Outcome(history, problem.n_epochs, None, time.perf_counter() - started)
+    model = build_model(networks, problem, parameters, a, b)
+    return networks, train(model, problem, parameters, on_progress)
 
 
 def curve_of(parameters: TrainingParameters) -> tuple[float, float]:
@@ -103,13 +118,15 @@ def build_model(
     return model
 
 
+def umap_terms(parameters: TrainingParameters, a: float, b: float) -> dict[str, Term]:
+    """UMAP's own two terms."""
+    shape = (a, b, parameters.kernel, parameters.negative_sample_rate)
+    return {"attraction": Attraction(*shape), "repulsion": Repulsion(*shape, parameters.repulsion_strength)}
+
+
 def build_terms(parameters: TrainingParameters, networks: Networks, a: float, b: float) -> dict[str, Term]:
     """The loss terms that `parameters` ask for."""
-    shape = (a, b, parameters.kernel, parameters.negative_sample_rate)
-    terms: dict[str, Term] = {
-        "attraction": Attraction(*shape),
-        "repulsion": Repulsion(*shape, parameters.repulsion_strength),
-    }
+    terms = umap_terms(parameters, a, b)
     if networks.decoder is not None:
         loss = configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)
         weight = parameters.parametric_reconstruction_loss_weight
@@ -146,7 +163,7 @@ def train(model: ParametricModel, problem: Problem, parameters: TrainingParamete
 def outcome_of(history: dict[str, list[float]], guard: StopOnNonFinite, problem: Problem, seconds: float) -> Outcome:
     """The history up to the last finite report, and where the loss left the numbers, if it did."""
     if guard.stopped_at is None:
-        return Outcome(history, None, seconds)
+        return Outcome(history, problem.steps_per_report * len(history["loss"]), None, seconds)
     step = guard.report * problem.steps_per_report + guard.stopped_at + 1
     if guard.good is None:
         raise InputError(
@@ -154,7 +171,8 @@ def outcome_of(history: dict[str, list[float]], guard: StopOnNonFinite, problem:
             "rows, or check the custom network and losses."
         )
     log.warning("The loss was not finite at step %d: stopped, with the weights of the last report before.", step)
-    return Outcome({name: reports[: guard.report] for name, reports in history.items()}, step, seconds)
+    kept = {name: reports[: guard.report] for name, reports in history.items()}
+    return Outcome(kept, problem.steps_per_report * guard.report, step, seconds)
 
 
 def build_callbacks(
@@ -182,14 +200,12 @@ def describe(problem: Problem, outcome: Outcome, parameters: TrainingParameters)
     """The manifest of a training."""
     history = outcome.history
     monitored = history.get(parameters.monitor, history["loss"])
-    steps = problem.steps_per_report * len(history["loss"])
     return asdict(outcome) | {
         "n_rows": len(problem.rows),
         "n_held_out": len(problem.split.held_out),
         "n_components": parameters.n_components,
         "n_training_edges": len(problem.split.training),
-        "n_edges": steps * parameters.batch_size,
-        "steps": steps,
+        "n_edges": outcome.steps * parameters.batch_size if problem.n_reports else 0,
         "best_val_loss": min(history["val_loss"]) if "val_loss" in history else None,
         "best_epoch": int(np.argmin(monitored)),
         "stopped_epoch": len(history["loss"]),
@@ -215,6 +231,9 @@ def save(
         artefact.save_network(urls.join(place, "decoder.keras"), networks.decoder)
     artefact.save_ids(urls.join(place, "held_out.npy"), problem.split.held_out)
     artefact.save_json(urls.join(place, "history.json"), history)
-    metric = graph_store.read_graph_manifest(graph).get("metric")
-    content = manifest | {"schema_version": artefact.SCHEMA_VERSION, "row_shape": problem.row_shape}
-    artefact.save_json(urls.join(place, "model.json"), content | {"metric": metric, "graph": graph})
+    content = manifest | {
+        "schema_version": artefact.SCHEMA_VERSION,
+        "row_shape": problem.row_shape,
+        "modules": artefact.MODULES,
+    }
+    artefact.save_json(urls.join(place, "model.json"), content | {"metric": problem.metric, "graph": graph})

@@ -24,8 +24,10 @@ class Networks:
     decoder: keras.Model | None
 
 
-def build_networks(parameters: TrainingParameters, row_shape: tuple[int, ...], n_rows: int) -> Networks:
-    """The networks that `parameters` ask for, checked against the rows.
+def build_networks(
+    parameters: TrainingParameters, row_shape: tuple[int, ...], n_rows: int, encoder: keras.Model | None = None
+) -> Networks:
+    """The networks that `parameters` ask for, checked against the rows; the encoder may be there already.
 
     Raises
     ------
@@ -35,7 +37,7 @@ def build_networks(parameters: TrainingParameters, row_shape: tuple[int, ...], n
     with computing_in(parameters.dtype_policy):
         if not parameters.parametric_embedding:
             return Networks(place_table(n_rows, parameters.n_components), None)
-        encoder = build_encoder(parameters, row_shape)
+        encoder = encoder or build_encoder(parameters, row_shape)
         configs.check_network("encoder", encoder, row_shape, (parameters.n_components,))
         if not parameters.parametric_reconstruction:
             return Networks(encoder, None)

@@ -22,6 +22,8 @@ class Problem:
     split: splits.Split
     steps_per_report: int
     n_reports: int
+    n_epochs: int
+    metric: str  # of the graph
     landmarks: NDArray[np.float32] | None  # (n_rows, n_components), NaN: free
 
     @property
@@ -44,10 +46,30 @@ def read_problem(source: str, graph: str, parameters: TrainingParameters) -> Pro
         raise InputError(
             f"No edge of {graph} joins two trained rows. Lower training.validation_split, or build a denser graph."
         )
-    per_report = sampling.n_draws(split.training, n_epochs) / (parameters.batch_size * parameters.loss_report_frequency)
-    n_reports = parameters.loss_report_frequency * parameters.n_training_epochs
+    # A prototype network is there already after its layout: a few per edge is plenty.
+    draws = sampling.n_draws(split.training, n_epochs) * (0.02 if uses_prototypes(parameters) else 1)
+    per_report = draws / (parameters.batch_size * parameters.loss_report_frequency)
+    n_reports = parameters.loss_report_frequency * n_training_epochs(parameters)
+    metric = str(graph_store.read_graph_manifest(graph).get("metric", "euclidean"))
     rows = read_rows(array) if parameters.parametric_embedding else np.arange(n_rows, dtype=np.int32)[:, np.newaxis]
-    return Problem(rows, split, max(1, round(per_report)), n_reports, read_landmarks(parameters))
+    return Problem(rows, split, max(1, round(per_report)), n_reports, n_epochs, metric, read_landmarks(parameters))
+
+
+def uses_prototypes(parameters: TrainingParameters) -> bool:
+    """Whether a prototype network is made from a layout, rather than a network trained from the start."""
+    return parameters.encoder == "prototypes" and parameters.parametric_embedding and parameters.warm_start is None
+
+
+def n_training_epochs(parameters: TrainingParameters) -> int:
+    """As given; else none for a prototype network that nothing but the layout shapes, and one for all others."""
+    if parameters.n_training_epochs is not None:
+        return parameters.n_training_epochs
+    wants_more = (
+        parameters.parametric_reconstruction
+        or parameters.landmark_positions is not None
+        or parameters.global_correlation_loss_weight > 0
+    )
+    return 1 if wants_more or not uses_prototypes(parameters) else 0
 
 
 def read_rows(array: Any) -> NDArray[Any]:

@@ -9,9 +9,9 @@ import zarr
 from pumascale.tasks.embedding import blocks
 from pumascale.tasks.embedding.adopt import adopt_shards
 from pumascale.tasks.embedding.encode import decode, encode
-from pumascale.tasks.embedding.finite import check_finite
 from pumascale.tasks.storage import arrays, manifests, urls
 from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.finite import check_finite
 from tests.embedding.conftest import WEIGHTS, Rows, Write, project
 
 

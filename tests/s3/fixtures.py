@@ -10,6 +10,7 @@ import pytest
 from s3fs import S3FileSystem
 
 from tests.s3 import server
+from tests.s3.proxy import Proxy
 
 
 @contextmanager
@@ -44,3 +45,12 @@ def s3(s3_server: str) -> str:
     name = f"test-{uuid.uuid4().hex[:12]}"
     boto3.client("s3", endpoint_url=s3_server).create_bucket(Bucket=name)
     return f"s3://{name}"
+
+
+@pytest.fixture
+def proxy(s3_server: str) -> Iterator[Proxy]:
+    """A proxy in front of the S3 server, which the environment now names instead of the server."""
+    running = Proxy(s3_server)
+    with changed_environment({"AWS_ENDPOINT_URL_S3": running.endpoint}):
+        yield running
+    running.close()

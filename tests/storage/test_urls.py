@@ -1,6 +1,81 @@
-def test_x(s3):
-    import fsspec
-    from pumascale.tasks.storage import urls
-    assert urls.create_bytes(s3 + "/a/b", b"1")
-    assert not urls.create_bytes(s3 + "/a/b", b"2")
-    print(urls.list_objects(s3))
+"""Small objects on a disk and on S3."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pumascale.tasks.storage import urls
+
+
+def test_write_read_overwrite_remove(workspace: str) -> None:
+    url = urls.join(workspace, "deep", "er", "object")
+    assert urls.read_bytes(url) is None
+    urls.write_bytes(url, b"one")
+    urls.write_bytes(url, b"three")
+    assert urls.read_bytes(url) == b"three"
+    assert urls.object_info(url).size == 5
+    urls.remove_object(url)
+    urls.remove_object(url)
+    assert urls.read_bytes(url) is None
+    with pytest.raises(FileNotFoundError):
+        urls.object_info(url)
+
+
+def test_a_create_happens_once(workspace: str) -> None:
+    url = urls.join(workspace, "new", "object")
+    assert urls.create_bytes(url, b"first")
+    assert not urls.create_bytes(url, b"second")
+    assert urls.read_bytes(url) == b"first"
+
+
+def test_of_racing_creates_one_wins(workspace: str) -> None:
+    url = urls.join(workspace, "raced")
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda writer: urls.create_bytes(url, str(writer).encode()), range(8)))
+    assert sum(won) == 1
+    assert urls.read_bytes(url) == str(won.index(True)).encode()
+
+
+def test_listing_is_by_relative_path_and_never_stale(workspace: str) -> None:
+    place = urls.join(workspace, "place")
+    assert urls.list_objects(place) == {}
+    urls.write_bytes(urls.join(place, "a"), b"1")
+    first = urls.list_objects(place)
+    urls.write_bytes(urls.join(place, "b", "c"), b"22")
+    urls.write_bytes(urls.join(workspace, "place-beside"), b"3")
+    second = urls.list_objects(place)
+    assert (list(first), sorted(second)) == (["a"], ["a", "b/c"])
+    assert (first["a"], second["b/c"].size) == (second["a"], 2)
+    urls.write_bytes(urls.join(place, "a"), b"2")
+    assert urls.list_objects(place)["a"].etag != first["a"].etag
+
+
+def test_no_part_of_a_file_is_left_or_listed(tmp_path: Path) -> None:
+    urls.write_bytes(str(tmp_path / "object"), b"1")
+    urls.create_bytes(str(tmp_path / "object"), b"2")
+    assert [path.name for path in tmp_path.iterdir()] == ["object"]
+
+
+def test_removing_a_tree(workspace: str) -> None:
+    for name in ("a", "b/c", "b/d/e"):
+        urls.write_bytes(urls.join(workspace, "tree", name), b"1")
+    urls.write_bytes(urls.join(workspace, "tree-beside"), b"1")
+    for _ in range(2):
+        urls.remove_tree(urls.join(workspace, "tree"))
+        assert list(urls.list_objects(workspace)) == ["tree-beside"]
+
+
+def test_a_file_is_uploaded_whole(workspace: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.mktemp("file") / "data"
+    file.write_bytes(b"content")
+    urls.upload_file(file, urls.join(workspace, "in", "data"))
+    assert urls.read_bytes(urls.join(workspace, "in", "data")) == b"content"
+    assert list(urls.list_objects(workspace)) == ["in/data"]
+
+
+def test_urls_of_one_place_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert urls.absolute("x") == urls.absolute(f"file://{tmp_path}/x") == str(tmp_path / "x")
+    assert urls.absolute("s3://bucket/key/") == "s3://bucket/key"
+    assert urls.join("s3://bucket/", "/a/", "b") == "s3://bucket/a/b"

@@ -1,0 +1,199 @@
+"""The training room's prototype network: a new row goes where the prototypes nearest to it agree.
+
+    rows -> flat (unit length for angular metrics) -> 16 nearest of M prototypes -> their places -> mode -> z
+
+A multilayer perceptron memorises: what it learns about trained rows does not carry over to new ones. Here the keys are
+rows of the data and the values are their places in a layout of the whole graph, so a new row lands among its
+neighbours as with UMAP's `transform`, but the data need not be kept, searched or optimised.
+
+A mean of the neighbours' places is a poor place: neighbours in two clusters put a row into the void between. The mode
+is robust: start at the place that most of the weight agrees with, then a mean-shift step with a Cauchy kernel. On
+debian-packages, held-out rows, 8,192 prototypes: recall 0.12 and trustworthiness 0.79 by the mean, 0.29 and 0.94 by
+the mode.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from pumascale.tasks.training.objective import Tensor
+
+FAR = 1e30  # half a squared norm that no row comes near
+MOST_ROWS_FOR_CHOICE = 131_072
+SPHERICAL_METRICS = ("cosine", "correlation", "dot", "inner_product")
+
+
+@keras.saving.register_keras_serializable("pumascale")
+class PrototypeAttention(keras.layers.Layer):  # type: ignore[misc]
+    """Attention to the nearest prototypes, from rows (batch, n_features) to places (batch, n_components), float32.
+
+    The weight of a prototype depends on where its squared distance lies between the nearest one's and the last one's,
+    so it needs no temperature: `exp(-sharpness (d^2 - d_1^2) / (d_k^2 - d_1^2))`.
+
+    Parameters
+    ----------
+    n_prototypes, n_components : int
+    n_attended : int
+        Prototypes that a row attends to.
+    bandwidth : float
+        Of the mode, in units of the map.
+    """
+
+    def __init__(
+        self,
+        n_prototypes: int,
+        n_components: int,
+        n_attended: int = 16,
+        sharpness: float = 3.0,
+        bandwidth: float = 0.3,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.n_prototypes = n_prototypes
+        self.n_components = n_components
+        self.n_attended = min(n_attended, n_prototypes)
+        self.sharpness = sharpness
+        self.bandwidth = bandwidth
+        self.group = _group_size(n_prototypes, self.n_attended)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the tables, filled up to whole groups with keys that nothing is near to."""
+        n_keys = -(-self.n_prototypes // self.group) * self.group
+        self.keys = self.add_weight(name="keys", shape=(n_keys, input_shape[-1]), initializer="zeros", trainable=False)
+        self.offsets = self.add_weight(name="offsets", shape=(n_keys,), initializer="zeros", trainable=False)
+        self.values = self.add_weight(name="values", shape=(n_keys, self.n_components), initializer="zeros")
+
+    def set_keys(self, keys: NDArray[np.float32]) -> None:
+        """Take `keys` (n_prototypes, n_features) as prototypes."""
+        missing = self.offsets.shape[0] - len(keys)
+        self.keys.assign(np.pad(keys, ((0, missing), (0, 0))))
+        self.offsets.assign(np.pad(np.sum(keys**2, axis=1) / 2, (0, missing), constant_values=FAR))
+
+    def set_values(self, values: NDArray[np.float32]) -> None:
+        """Put the prototypes at `values` (n_prototypes, n_components)."""
+        self.values.assign(np.pad(values, ((0, self.offsets.shape[0] - len(values)), (0, 0))))
+
+    def call(self, rows: Tensor) -> Tensor:
+        """Place rows."""
+        return self.place(*self.attend(rows))
+
+    def attend(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The prototypes of each row and their weights, int32 and float32 (batch, n_attended), nearest first."""
+        score = ops.matmul(rows, ops.transpose(self.keys)) - self.offsets  # half of |x|^2 - d^2
+        best, chosen = top_k(score, self.n_attended, self.group)
+        span = ops.maximum(best[:, :1] - best[:, -1:], 1e-9)
+        return chosen, ops.exp(-self.sharpness * (best[:, :1] - best) / span)
+
+    def place(self, chosen: Tensor, weight: Tensor) -> Tensor:
+        """The mode of the chosen prototypes' places, (batch, n_components)."""
+        spots = ops.take(self.values, chosen, axis=0)  # (batch, n_attended, n_components)
+        apart = ops.sum(ops.square(spots[:, :, None] - spots[:, None]), axis=-1)  # (batch, n_attended, n_attended)
+        agreement = ops.sum(weight[:, None] * self._kernel(apart), axis=-1)
+        first = ops.argmax(agreement, axis=-1)[:, None, None]
+        start = ops.take_along_axis(spots, first, axis=1)  # (batch, 1, n_components)
+        pull = weight * self._kernel(ops.sum(ops.square(spots - start), axis=-1))
+        return ops.sum(pull[:, :, None] * spots, axis=1) / ops.sum(pull, axis=1, keepdims=True)
+
+    def _kernel(self, squared: Tensor) -> Tensor:
+        return 1.0 / (1.0 + squared / self.bandwidth**2)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
+        """One place per row."""
+        return (input_shape[0], self.n_components)
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor takes."""
+        names = ("n_prototypes", "n_components", "n_attended", "sharpness", "bandwidth")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def top_k(score: Tensor, count: int, group: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest of each row of `score`, exactly: values and indices (batch, count).
+
+    They lie within the `count` groups of `group` columns with the largest maxima. XLA's own top-k takes ten times as
+    long on a CPU as the matrix product before it, so the short lists pay: 11,000 rows/s against 900 at 8,192 columns.
+    """
+    if group == 1:
+        return ops.top_k(score, count)  # type: ignore[no-any-return]
+    groups = ops.reshape(score, (-1, score.shape[1] // group, group))
+    _, nearest = ops.top_k(ops.max(groups, axis=-1), count)
+    nearest = ops.cast(nearest, "int32")
+    candidates = ops.take_along_axis(groups, nearest[:, :, None], axis=1)  # (batch, count, group)
+    best, place = ops.top_k(ops.reshape(candidates, (-1, count * group)), count)
+    place = ops.cast(place, "int32")
+    return best, ops.take_along_axis(nearest, place // group, axis=1) * group + place % group
+
+
+def _group_size(n_prototypes: int, n_attended: int) -> int:
+    return 32 if n_prototypes >= 64 * n_attended else 1
+
+
+def prototype_encoder(
+    row_shape: tuple[int, ...], n_components: int, n_prototypes: int, metric: str, spread: float
+) -> keras.Model:
+    """The encoder: flat rows, of unit length for angular metrics, through `PrototypeAttention`."""
+    inputs = keras.Input(row_shape, name="rows")
+    flat = keras.layers.Flatten(dtype="float32")(inputs)
+    if metric in SPHERICAL_METRICS:
+        flat = keras.layers.UnitNormalization(dtype="float32")(flat)
+    attention = PrototypeAttention(n_prototypes, n_components, bandwidth=0.3 * spread, name="prototypes")
+    return keras.Model(inputs, attention(flat), name="encoder")
+
+
+def default_n_prototypes(n_rows: int) -> int:
+    """A quarter of the rows, at least 1,024 (or all of them) and at most 8,192."""
+    return min(n_rows, 8192, max(n_rows // 4, 1024))
+
+
+def choose_prototypes(rows: NDArray[np.float32], count: int, seed: int, steps: int = 1) -> NDArray[np.int64]:
+    """Choose about `count` rows that stand for all: `steps` of k-means from random rows, then the nearest rows.
+
+    Parameters
+    ----------
+    rows : float32 (n_rows, n_features)
+        Above 131,072 rows a sample of them is looked at.
+
+    Returns
+    -------
+    int64 (at most count,)
+        Ascending; fewer where centres share their nearest row.
+    """
+    generator = np.random.Generator(np.random.Philox(key=[seed, 3]))
+    sample = np.sort(generator.choice(len(rows), min(len(rows), max(MOST_ROWS_FOR_CHOICE, count)), replace=False))
+    if count >= len(sample):
+        return sample
+    looked = rows[sample]
+    centres = looked[np.sort(generator.choice(len(looked), count, replace=False))]
+    for _ in range(steps):
+        owner, _ = _nearest(looked, centres)
+        centres = _means(looked, owner, centres)
+    owner, score = _nearest(looked, centres)
+    distance = np.sum(looked**2, axis=1) - 2 * score
+    order = np.argsort(-distance, kind="stable")
+    medoid = np.full(count, -1)
+    medoid[owner[order]] = order  # the nearest member is written last
+    return np.unique(sample[medoid[medoid >= 0]])
+
+
+def _nearest(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The nearest centre of each row, and `x.c - |c|^2 / 2`."""
+    half = np.sum(centres**2, axis=1) / 2
+    owner, score = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), 1024):
+        scores = rows[start : start + 1024] @ centres.T - half
+        owner[start : start + 1024] = scores.argmax(axis=1)
+        score[start : start + 1024] = scores.max(axis=1)
+    return owner, score
+
+
+def _means(rows: NDArray[np.float32], owner: NDArray[np.int64], centres: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of each centre's rows; a centre without rows stays."""
+    order = np.argsort(owner, kind="stable")
+    owned, starts = np.unique(owner[order], return_index=True)
+    sums = np.add.reduceat(rows[order], starts, axis=0)
+    moved = centres.copy()
+    moved[owned] = sums / np.bincount(owner)[owned, np.newaxis]
+    return moved

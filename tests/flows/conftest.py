@@ -1,0 +1,34 @@
+"""One Prefect server for all flow tests, and digits small enough that a whole run takes seconds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+from pumascale.tasks.parameters import ComputeParameters, GraphParameters, TrainingParameters
+from pumascale.tasks.storage import arrays
+from sklearn.datasets import load_digits
+
+GRAPH = GraphParameters(n_neighbors=10, recall_sample=50)
+TRAINING = TrainingParameters(encoder="mlp", n_epochs=20, loss_report_frequency=2, hidden_units=[32])
+COMPUTE = ComputeParameters(n_workers=1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prefect_server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def write_digits(folder: str, n_rows: int = 500) -> tuple[str, str]:
+    digits = load_digits()
+    rows, labels = digits.data[:n_rows].astype(np.float32), digits.target[:n_rows].astype(np.int64)
+    for name, values in (("rows", rows), ("labels", labels)):
+        arrays.create_array(f"{folder}/{name}", shape=values.shape, dtype=values.dtype)[:] = values
+    return f"{folder}/rows", f"{folder}/labels"
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> tuple[str, str]:
+    return write_digits(str(tmp_path / "data"))

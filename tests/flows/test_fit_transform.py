@@ -1,0 +1,133 @@
+"""The main job on a real Prefect server with real Dask workers: what is made, reused, made again, and refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray
+import zarr
+from prefect.client.orchestration import get_client
+from pumascale.flows.fit import fit
+from pumascale.flows.fit_transform import fit_transform
+from pumascale.flows.transform import transform
+from pumascale.tasks.parameters import GraphParameters, TrainingParameters
+from pumascale.tasks.storage import urls
+from pumascale.tasks.storage.errors import InputError
+
+from tests.flows.conftest import COMPUTE, GRAPH, TRAINING, write_digits
+
+
+def run(source: str, workspace: str, **changes: Any) -> dict[str, Any]:
+    return fit_transform(source, workspace, **{"graph": GRAPH, "training": TRAINING, "compute": COMPUTE} | changes)
+
+
+def test_the_main_job_from_rows_to_map_and_only_once(tmp_path: Path, digits: tuple[str, str]) -> None:
+    source, labels = digits
+    workspace = str(tmp_path / "work")
+    first = run(source, workspace, labels=labels, target=str(tmp_path / "map"))
+    assert first["cached"] == []
+    assert first["version"] == 1
+    assert (first["n_rows"], first["n_components"]) == (500, 2)
+    check_outputs(first)
+    check_quality(first["quality"])
+
+    again = run(source, workspace, labels=labels, target=str(tmp_path / "map"))
+    assert again["cached"] == ["build_graph", "train_encoder", "write_embedding"]
+    assert {name: again[name] for name in ("graph", "model", "embedding", "version")} == {
+        name: first[name] for name in ("graph", "model", "embedding", "version")
+    }
+
+    urls.remove_tree(first["embedding"])
+    third = run(source, workspace, labels=labels)
+    assert third["cached"] == ["build_graph", "train_encoder"]
+
+    other = run(source, workspace, labels=labels, training=TRAINING.model_copy(update={"min_dist": 0.5}))
+    assert other["cached"] == ["build_graph"]
+    assert other["graph"] == first["graph"]
+    assert other["model"] != first["model"]
+
+
+def check_outputs(result: dict[str, Any]) -> None:
+    place = Path(result["embedding"])
+    array = zarr.open_array(place / "embedding", mode="r")
+    assert (array.shape, array.dtype) == ((500, 2), np.float32)
+    assert np.isfinite(np.asarray(array[:])).all()
+    assert array.attrs["model"] == result["model"]
+    seen = xarray.open_zarr(place, consolidated=False)["embedding"]
+    assert seen.dims == ("row", "component")
+    assert (place / "map.png").read_bytes().startswith(b"\x89PNG")
+    assert (Path(result["model"]) / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert "http" not in (place / "report.html").read_text().split("<script")[0]
+    assert not (Path(result["graph"]) / "scratch").exists()
+
+
+def check_quality(quality: dict[str, Any]) -> None:
+    assert quality["knn_recall"] == 1.0
+    for kind in ("trained", "held_out"):
+        assert quality[kind]["trustworthiness"] > 0.7
+        assert 0.05 < quality[kind]["neighbor_recall"] <= 1
+        assert quality[kind]["label_accuracy"] > 0.3
+
+
+def test_fit_then_transform_of_new_rows(tmp_path: Path, digits: tuple[str, str]) -> None:
+    source, _ = digits
+    trained = fit(source, str(tmp_path / "work"), graph=GRAPH, training=TRAINING, compute=COMPUTE)
+    new, _ = write_digits(str(tmp_path / "new"), 60)
+    written = transform(new, trained["model"], target=str(tmp_path / "map"))
+    assert written["n_rows"] == 60
+    assert written["embedding"].startswith(str(tmp_path / "work" / "embeddings"))
+
+
+def test_the_same_job_on_object_storage(s3: str) -> None:
+    source, labels = write_digits(f"{s3}/data")
+    result = run(source, f"{s3}/work", labels=labels, target=f"{s3}/map")
+    embedding = zarr.open_array(f"{result['embedding']}/embedding", mode="r")
+    assert np.isfinite(np.asarray(embedding[:])).all()
+    assert run(source, f"{s3}/work", labels=labels)["cached"] == ["build_graph", "train_encoder", "write_embedding"]
+
+
+def test_the_run_page_has_pictures_tables_and_progress(tmp_path: Path, digits: tuple[str, str]) -> None:
+    run(digits[0], str(tmp_path / "work"), labels=digits[1])
+    with get_client(sync_client=True) as client:
+        artifacts = client.read_artifacts()
+    kinds = {(artifact.type, artifact.key) for artifact in artifacts}
+    assert {("image", "map"), ("image", "loss"), ("markdown", "build-graph"), ("markdown", "quality")} <= kinds
+    assert "progress" in {artifact.type for artifact in artifacts}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"graph": GraphParameters(n_neighbors=500)}, "too few for graph.n_neighbors"),
+        ({"graph": GraphParameters(metric="euclidian")}, "Did you mean 'euclidean'"),
+        ({"training": TrainingParameters(encoder="nowhere:made")}, "nowhere"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(
+    tmp_path: Path, digits: tuple[str, str], changes: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        run(digits[0], str(tmp_path / "work"), **changes)
+    assert not [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
+
+
+def test_a_strangers_target_is_refused_and_kept(tmp_path: Path, digits: tuple[str, str]) -> None:
+    (tmp_path / "map").mkdir()
+    (tmp_path / "map" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="was not made by pumascale"):
+        run(digits[0], str(tmp_path / "work"), target=str(tmp_path / "map"))
+    assert (tmp_path / "map" / "thesis.txt").read_text() == "years of work"
+
+
+def test_rows_with_nan_are_counted_and_named(tmp_path: Path, digits: tuple[str, str]) -> None:
+    array = zarr.open_array(digits[0], mode="r+")
+    array[7, 3] = np.nan
+    with pytest.raises(InputError, match=r"1 rows? with NaN or inf"):
+        run(digits[0], str(tmp_path / "work"))
+
+
+def test_a_workspace_that_cannot_be_written_is_refused(tmp_path: Path, digits: tuple[str, str]) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        run(digits[0], str(tmp_path / "file" / "work"))

@@ -1,0 +1,170 @@
+"""Arrays: whole shards, lost chunks, and what is refused as a source."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pumascale.tasks.storage import arrays, fingerprints, probes, urls
+from pumascale.tasks.storage.errors import InputError
+from tests.s3.fixtures import changed_environment
+
+
+def write(url: str, values: NDArray[Any], shard_rows: int | None = None) -> str:
+    arrays.create_array(url, shape=values.shape, dtype=values.dtype, shard_rows=shard_rows)[:] = values
+    return url
+
+
+def numbers(n: int = 1000, width: int = 8) -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(size=(n, width)).astype(np.float32)
+
+
+def test_rows_are_read_back_as_float32(workspace: str) -> None:
+    url = write(f"{workspace}/a", np.arange(4000).reshape(1000, 4), 300)
+    rows = arrays.read_rows(arrays.open_array(url), 250, 650)
+    assert (rows.dtype, rows.tolist()) == (np.float32, np.arange(1000, 2600).reshape(400, 4).tolist())
+
+
+def test_shards_are_objects_even_when_they_hold_fill_values(workspace: str) -> None:
+    url = write(f"{workspace}/a", np.zeros((1000, 8), np.float32), 300)
+    names = {name for name in urls.list_objects(url) if name != "zarr.json"}
+    assert names == {f"c/{index}/0" for index in range(4)}
+    assert arrays.object_name(arrays.open_array(url), 899) == "c/2/0"
+
+
+def test_the_same_creation_opens_and_another_is_refused(workspace: str) -> None:
+    url = write(f"{workspace}/a", numbers())
+    again = arrays.create_array(url, shape=(1000, 8), dtype=np.float32)
+    np.testing.assert_array_equal(again[:], numbers())
+    with pytest.raises(InputError, match=r"already holds an array of \(1000, 8\) float32"):
+        arrays.create_array(url, shape=(1000, 9), dtype=np.float32)
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**9))
+def test_shards_are_whole_chunks_of_about_32_mb(row_nbytes: int, n_rows: int) -> None:
+    chunk, shard = arrays.chunk_rows(row_nbytes, n_rows), arrays.shard_rows(row_nbytes, n_rows)
+    assert shard % chunk == 0
+    assert shard < n_rows + chunk
+    assert shard * row_nbytes <= max(arrays.SHARD_BYTES, row_nbytes)
+    assert (chunk - 1) * row_nbytes < arrays.CHUNK_BYTES
+
+
+def test_shards_of_any_size_have_chunks_of_a_useful_size(tmp_path: Any) -> None:
+    array = arrays.create_array(str(tmp_path), shape=(10**6, 12), dtype=np.float32, shard_rows=100_000)
+    assert array.shards == (100_000, 12)
+    assert 1000 <= array.chunks[0] <= arrays.chunk_rows(48, 10**6)
+
+
+@given(st.integers(0, 1000), st.integers(1, 300))
+def test_row_blocks_cover_every_row_once(n_rows: int, block_rows: int) -> None:
+    blocks = arrays.row_blocks(n_rows, block_rows)
+    assert [row for start, stop in blocks for row in range(start, stop)] == list(range(n_rows))
+
+
+def test_a_lost_chunk_is_an_error_and_named(workspace: str) -> None:
+    url = write(f"{workspace}/a", numbers(), 300)
+    urls.remove_object(f"{url}/c/2/0")
+    with pytest.raises(InputError, match=r"c/2/0 \(rows 600 to 900\)|has 3 of its 4 chunk objects"):
+        arrays.read_rows(arrays.open_array(url), 0, 1000)
+
+
+def test_a_torn_chunk_is_an_error_and_named(workspace: str) -> None:
+    url = write(f"{workspace}/a", numbers(), 300)
+    whole = urls.read_bytes(f"{url}/c/1/0") or b""
+    urls.write_bytes(f"{url}/c/1/0", whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=rf"^{url}/c/1/0 \(rows 300 to 600\) cannot be read"):
+        arrays.read_rows(arrays.open_array(url), 0, 1000)
+
+
+def test_a_fingerprint_follows_the_data(workspace: str) -> None:
+    url = write(f"{workspace}/a", numbers(), 300)
+    first = fingerprints.fingerprint_source(url)
+    assert fingerprints.fingerprint_source(url) == first
+    changed = numbers()
+    changed[500, 3] += 1
+    arrays.open_writable(url)[300:600] = changed[300:600]
+    assert fingerprints.fingerprint_source(url) != first
+
+
+def test_a_request_has_one_id() -> None:
+    first = fingerprints.request_id("graph", source="a", parameters={"x": 1, "y": 2})
+    assert first == fingerprints.request_id("graph", parameters={"y": 2, "x": 1}, source="a")
+    assert first != fingerprints.request_id("graph", source="a", parameters={"x": 1, "y": 3})
+    assert first != fingerprints.request_id("model", source="a", parameters={"x": 1, "y": 2})
+
+
+BAD: dict[str, tuple[Callable[[str], object], str]] = {
+    "nothing": (lambda url: None, "No Zarr array at .*source"),
+    "a group": (
+        lambda url: (write(f"{url}/one", numbers(9)), write(f"{url}/two", numbers(9)), arrays.create_group(url)),
+        r"is a Zarr group\. Expected one of the arrays inside it: .*source/one, .*source/two",
+    ),
+    "an empty group": (arrays.create_group, "group without arrays"),
+    "one dimension": (lambda url: write(url, np.arange(9.0)), r"has shape \(9,\).*2 or more dimensions"),
+    "complex": (lambda url: write(url, np.ones((9, 2), np.complex64)), "has dtype complex64"),
+    "no rows": (
+        lambda url: arrays.create_array(url, shape=(0, 3), dtype=np.float32),
+        r"has shape \(0, 3\), so it holds no data",
+    ),
+    "no array but bytes": (lambda url: urls.write_bytes(f"{url}/zarr.json", b"{"), "cannot be opened as a Zarr array"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_sources_are_refused(workspace: str, case: str) -> None:
+    make, message = BAD[case]
+    make(f"{workspace}/source")
+    with pytest.raises(InputError, match=message):
+        arrays.open_source(f"{workspace}/source")
+
+
+def test_strings_are_refused(tmp_path: Any) -> None:
+    zarr.create_array(store=str(tmp_path), data=np.array([["a", "b"], ["c", "d"]]), zarr_format=2)
+    with pytest.raises(InputError, match="has dtype"):
+        arrays.open_source(str(tmp_path))
+
+
+def test_version_2_and_any_compressor_are_sources(tmp_path: Any) -> None:
+    zarr.create_array(store=str(tmp_path), data=numbers().astype(np.float16), chunks=(100, 8), zarr_format=2)
+    rows = arrays.read_rows(arrays.open_source(str(tmp_path)), 150, 750)
+    np.testing.assert_array_equal(rows, numbers().astype(np.float16).astype(np.float32)[150:750])
+
+
+def test_wrong_keys_are_said(s3: str) -> None:
+    write(f"{s3}/source", numbers())
+    with changed_environment({"AWS_SECRET_ACCESS_KEY": "wrong"}):
+        for check in (arrays.open_source, probes.check_reachable, probes.check_workspace):
+            with pytest.raises(InputError, match="refused these credentials"):
+                check(f"{s3}/source")
+
+
+def test_a_wrong_endpoint_or_bucket_is_said_at_once(s3: str) -> None:
+    for check in (probes.check_reachable, probes.check_workspace):
+        with pytest.raises(InputError, match="There is no bucket 'no-such-bucket'"):
+            check("s3://no-such-bucket/source")
+    with changed_environment({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}):
+        for check in (probes.check_reachable, probes.check_workspace):
+            with pytest.raises(InputError, match="does not answer: EndpointConnectionError"):
+                check(f"{s3}/source")
+
+
+def test_a_good_store_passes_and_keeps_no_probe(workspace: str) -> None:
+    probes.check_workspace(f"{workspace}/space")
+    assert urls.list_objects(workspace) == {}
+
+
+def test_a_workspace_that_cannot_be_written_is_said(tmp_path: Any) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match="cannot be written"):
+        probes.check_workspace(str(tmp_path / "file"))
+
+
+def test_a_store_that_ignores_create_only_is_refused(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urls, "create_bytes", lambda url, data: urls.write_bytes(url, data) is None)
+    with pytest.raises(InputError, match="ignores create-only writes"):
+        probes.check_workspace(str(tmp_path))
