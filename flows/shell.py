@@ -82,6 +82,22 @@ def transform(
     _run(lambda: flow(source, model, target=target, workspace=workspace, labels=labels, force=force, **groups))
 
 
+@app.command("inverse-transform")
+def inverse_transform(
+    coordinates: Annotated[str, typer.Argument(help="URL of a Zarr array of coordinates, such as an embedding's.")],
+    model: Annotated[str, typer.Option(help="URL of a model with a decoder.")],
+    workspace: Annotated[str | None, typer.Option(help="By default the model's own workspace.")] = None,
+    settings: Settings = None,
+    parameters: ParameterFile = None,
+    force: Force = False,
+) -> None:
+    """Rows back from COORDINATES, by the decoder."""
+    groups = _groups(settings, parameters, ("embedding",))
+    from pumascale.flows.inverse_transform import inverse_transform as flow
+
+    _run(lambda: flow(coordinates, model, workspace=workspace, force=force, **groups))
+
+
 @app.command()
 def latest(target: Annotated[str, typer.Argument(help="URL of a target.")]) -> None:
     """Print the URL of the newest finished embedding of TARGET."""

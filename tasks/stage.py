@@ -20,8 +20,8 @@ from prefect.artifacts import (
 )
 from prefect.assets import Asset, materialize
 from prefect.cache_policies import NO_CACHE
-from prefect.context import TaskRunContext
 from prefect.client.schemas.objects import State
+from prefect.context import TaskRunContext
 from prefect.states import Completed
 from pydantic import BaseModel
 
@@ -113,7 +113,7 @@ def publish_picture(key: str, picture: bytes, description: str) -> None:
 
 def summarize(*stages: Stage) -> dict[str, Any]:
     """The run's manifest: where everything is, how good it is, how long it took, what was there already."""
-    kinds = {"build_graph": "graph", "train_encoder": "model", "write_embedding": "embedding"}
+    kinds = {"build_graph": "graph", "train_encoder": "model", "write_embedding": "embedding", "write_rows": "rows"}
     last = stages[-1].manifest
     places = {kinds[stage.name]: stage.url for stage in stages}
     quality = last.get("quality", {}) | _graph_quality(stages[0].manifest)

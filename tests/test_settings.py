@@ -1,6 +1,7 @@
 """The words of the command line: groups, names, values."""
 
 import pytest
+
 from pumascale.tasks.settings import read_groups
 from pumascale.tasks.storage.errors import InputError
 

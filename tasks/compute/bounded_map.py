@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call"
 """A map over a cluster that holds only a bounded number of tasks.
 
 10,000 blocks never become a task graph: as one result comes in, one more item goes out. A lost worker costs the task

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call"
 """Where the work runs: a local cluster of processes, an existing scheduler, or any cluster class by import path.
 
 Workers are processes with one thread each: pynndescent's threading layer aborts on concurrent threads in one process,

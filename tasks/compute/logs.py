@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call"
 """The rooms' log records, from the worker processes to the loggers of this one."""
 
 import logging
@@ -7,7 +8,7 @@ from distributed import Client, WorkerPlugin
 LOGGER = "pumascale"
 
 
-class RoomLogLevel(WorkerPlugin):  # type: ignore[misc]
+class RoomLogLevel(WorkerPlugin):
     """Lets INFO through in each worker, also in one that joins later; Python's default stops it."""
 
     def setup(self, worker: object) -> None:

@@ -180,7 +180,12 @@ def _padded(batch: NDArray[np.float32], batch_size: int) -> NDArray[np.float32]:
 
 
 def _write(target: str, array: zarr.Array[Any], rows: Range, values: NDArray[np.float32], n_bad: int) -> None:
-    array[rows[0] : rows[1]] = values
+    try:
+        array[rows[0] : rows[1]] = values
+    except (ValueError, RuntimeError):
+        # Older Zarr reads what it is about to overwrite; what a dead run left may be torn.
+        urls.remove_object(urls.join(target, arrays.object_name(array, rows[0])))
+        array[rows[0] : rows[1]] = values
     note_shard(target, array, rows, n_bad)
 
 

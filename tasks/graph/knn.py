@@ -52,7 +52,7 @@ def nearest_neighbors(
         n_trees=min(64, 5 + round(len(rows) ** 0.5 / 20.0)),
         n_iters=max(5, round(np.log2(len(rows)))),
         max_candidates=min(60, 2 * n_neighbors),
-        angular_rp_forest=True if angular_rp_forest else None,
+        angular_trees=angular_rp_forest,
         random_state=random_state,
         n_jobs=n_jobs,
         low_memory=True,

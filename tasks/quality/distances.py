@@ -1,7 +1,7 @@
-"""Distances to rank by: squared for the euclidean metric, which saves the square root of every pair; others as they are.
+"""Distances to rank by: squared for the euclidean metric, which saves a square root per pair; others as they are.
 
-Euclidean and cosine distances are one matrix product in float64: half as fast as float32, but near rows keep their order
-also in data far from the origin. Every other metric is pynndescent's own, compiled.
+Euclidean and cosine distances are one matrix product in float64: half as fast as float32, but near rows keep their
+order, however far from the others they lie. Every other metric is pynndescent's own, compiled.
 """
 
 from functools import cache
@@ -30,9 +30,11 @@ def pair_distances(
     """Distances of a[i] to b[i], float64 (n_pairs,): equal to those of `distance_block` within `rounding`."""
     if metric in EUCLIDEAN:
         difference = a.astype(np.float64) - b
-        return np.einsum("ij,ij->i", difference, difference)
+        return np.asarray(np.einsum("ij,ij->i", difference, difference))
     if metric == "cosine":
-        return np.array([_cosine(a[i : i + 1], b[i : i + 1])[0, 0] for i in range(len(a))])
+        one, other = _unit(a), _unit(b)
+        zeros = ~one.any(axis=1) & ~other.any(axis=1)
+        return np.where(zeros, 0.0, 1.0 - np.einsum("ij,ij->i", one, other))
     pairwise, arguments = _compiled(metric), _arguments(metric_kwds)
     return np.array([pairwise(a[i : i + 1], b[i : i + 1], arguments)[0, 0] for i in range(len(a))], np.float64)
 
@@ -42,7 +44,7 @@ def rounding(distances: NDArray[np.float64], queries: NDArray[np.float32], metri
     if metric in EUCLIDEAN:
         centered = queries.astype(np.float64) - queries.mean(axis=0, dtype=np.float64)
         return 1e-12 * (distances + np.einsum("ij,ij->i", centered, centered)[:, None])
-    return np.full_like(distances, 1e-12) if metric == "cosine" else 1e-6 * np.abs(distances)
+    return np.asarray(np.full_like(distances, 1e-12) if metric == "cosine" else 1e-6 * np.abs(distances))
 
 
 def _squared_euclidean(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -42,8 +42,8 @@ def drift(
     -------
     dict
         `drift` (0.01 is expected of rows like the trained ones), `threshold` (the 99th percentile), `median_trained`,
-        `median_new` (distances to the nearest trained row), `sample_trained`, `sample_new`. Rows that are not finite are
-        left out; empty without new rows.
+        `median_new` (distances to the nearest trained row), `sample_trained`, `sample_new`. Rows that are not finite
+        are left out; empty without new rows.
 
     Raises
     ------

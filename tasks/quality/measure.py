@@ -40,8 +40,8 @@ def measure(
     Parameters
     ----------
     source, embedding : str
-        URLs of the rows (n, ...) and of their coordinates, float32 (n, n_components); rows placed nowhere (NaN) are left
-        out.
+        URLs of the rows (n, ...) and of their coordinates, float32 (n, n_components); rows placed nowhere (NaN) are
+        left out.
     held_out : int64 (h,)
         Ids of the rows that the encoder has not seen; may be empty.
     labels : str, optional
@@ -53,10 +53,10 @@ def measure(
     -------
     dict
         "n_neighbors" (fewer than asked for where there are few rows), and for "trained" and (where there are any)
-        "held_out" rows `neighbor_recall` (share of the nearest in the map that are among the nearest in the data, or as
-        near as the last of them), `trustworthiness` (Venna and Kaski 2001; ``sklearn.manifold.trustworthiness``, rows at
-        one distance sharing a rank), `label_accuracy` (majority of the nearest in the map) and `sample`, the number of
-        rows measured. Empty when fewer than 3 trained rows are placed.
+        "held_out" rows `neighbor_recall` (share of the nearest in the map that are among the nearest in the data, or
+        as near as the last of them), `trustworthiness` (Venna and Kaski 2001; ``sklearn.manifold.trustworthiness``,
+        rows at one distance sharing a rank), `label_accuracy` (majority of the nearest in the map) and `sample`, the
+        number of rows measured. Empty when fewer than 3 trained rows are placed.
     """
     array = arrays.open_source(source)
     points = np.asarray(arrays.open_array(embedding)[:])

@@ -13,7 +13,9 @@ def draw_loss(history: dict[str, list[float]]) -> bytes:
     axes = figure.add_subplot()
     drawn = [name for name in history if not name.startswith("val_") and name != "learning_rate"]
     for name in [*drawn, *(["val_loss"] if "val_loss" in history else [])]:
-        emphasis: dict[str, Any] = {"linewidth": 2.2} if name in ("loss", "val_loss") else {"linewidth": 1.0, "alpha": 0.8}
+        emphasis: dict[str, Any] = (
+            {"linewidth": 2.2} if name in ("loss", "val_loss") else {"linewidth": 1.0, "alpha": 0.8}
+        )
         reports = np.arange(1, len(history[name]) + 1)
         axes.plot(reports, history[name], label=name, marker="." if len(reports) < 40 else "", **emphasis)
     if history.get("val_loss"):

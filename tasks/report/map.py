@@ -59,7 +59,7 @@ def shade(
 def _square(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[tuple[float, float], tuple[float, float]]:
     """Ranges with one scale for both axes and a small margin: distances in the picture are those of the map."""
     half = 0.52 * max(float(np.ptp(x)), float(np.ptp(y)), 1e-6)
-    middle = [(float(values.min()) + float(values.max())) / 2 for values in (x, y)]
+    middle = [float(np.min(values)) / 2 + float(np.max(values)) / 2 for values in (x, y)]
     return (middle[0] - half, middle[0] + half), (middle[1] - half, middle[1] + half)
 
 

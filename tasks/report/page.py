@@ -90,7 +90,8 @@ def _quality(quality: dict[str, Any]) -> str:
 
 def _table(name: str, content: dict[str, Any]) -> str:
     rows = "".join(
-        f"<tr><th>{html.escape(key)}</th><td>{html.escape(show(value))}</td></tr>" for key, value in flatten(content).items()
+        f"<tr><th>{html.escape(key)}</th><td>{html.escape(show(value))}</td></tr>"
+        for key, value in flatten(content).items()
     )
     return f"<details><summary>{html.escape(name)}</summary><table>{rows}</table></details>"
 

@@ -32,11 +32,11 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def show(value: Any) -> str:
     """A figure as people read it."""
     if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "–"}[value]
+        return {True: "yes", False: "no", None: "-"}[value]
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list):
-        return " – ".join(show(part) for part in value[:6])
+        return ", ".join(show(part) for part in value[:6])
     return str(value).replace("|", "\\|")

@@ -242,6 +242,6 @@ def _broken_chunk(array: zarr.Array[Any], start: int, stop: int, error: Exceptio
 
 def _object_url(array: zarr.Array[Any], row: int) -> str:
     """URL of the first object that holds row `row`."""
-    fs = getattr(array.store, "fs", None)
-    root = fs.unstrip_protocol(array.store.path) if fs else str(getattr(array.store, "root", array.store))
+    store: Any = array.store
+    root = store.fs.unstrip_protocol(store.path) if hasattr(store, "fs") else str(getattr(store, "root", store))
     return urls.join(root, *filter(None, (array.path, object_name(array, row))))

@@ -66,6 +66,8 @@ class StopOnNonFinite(keras.callbacks.Callback):  # type: ignore[misc]
         """Keep the weights of a good report."""
         if self.stopped_at is None:
             self.good = self.model.get_weights()
+        else:
+            self.model.stop_training = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Put the good weights back."""
@@ -93,10 +95,10 @@ class ValidateReconstruction(keras.callbacks.Callback):  # type: ignore[misc]
 class CsvLog(keras.callbacks.Callback):  # type: ignore[misc]
     """Writes the losses of every report as a CSV object, on a disk or any store (Keras's own needs a file)."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, past: dict[str, list[float]]) -> None:
         super().__init__()
         self.url = url
-        self.lines: list[dict[str, Any]] = []
+        self.lines = [{"report": report, **row} for report, row in enumerate(_rows(past))]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write all lines anew: objects cannot be appended to."""
@@ -106,6 +108,10 @@ class CsvLog(keras.callbacks.Callback):  # type: ignore[misc]
         writer.writeheader()
         writer.writerows(self.lines)
         urls.write_bytes(self.url, text.getvalue().encode())
+
+
+def _rows(history: dict[str, list[float]]) -> list[dict[str, Any]]:
+    return [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]
 
 
 class TensorBoardLog(keras.callbacks.Callback):  # type: ignore[misc]

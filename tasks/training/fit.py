@@ -21,6 +21,7 @@ from pumascale.tasks.training.callbacks import (
     TensorBoardLog,
     ValidateReconstruction,
 )
+from pumascale.tasks.training.checkpoints import KeepCheckpoint, merged, remove_checkpoints, saving_on_sigterm
 from pumascale.tasks.training.model import ParametricModel
 from pumascale.tasks.training.networks import Networks, build_networks
 from pumascale.tasks.training.problem import Problem, read_problem, uses_prototypes, validation_batches
@@ -29,8 +30,6 @@ from pumascale.tasks.training.terms import Attraction, Correlation, Landmarks, R
 from pumascale.tasks.training.window import Window
 
 log = logging.getLogger("pumascale.training")
-
-MOST_STEPS_PER_EXECUTION = 200
 
 
 @dataclass(frozen=True)
@@ -72,14 +71,15 @@ def fit(
     keras.utils.set_random_seed(parameters.random_state)
     problem = read_problem(source, graph, parameters)
     a, b = curve_of(parameters)
-    networks, outcome = train_networks(problem, parameters, a, b, on_progress)
+    networks, outcome = train_networks(problem, parameters, a, b, place, on_progress)
     manifest = describe(problem, outcome, parameters) | {"a": a, "b": b}
     save(place, networks, problem, manifest, outcome.history, graph)
+    remove_checkpoints(place)
     return manifest
 
 
 def train_networks(
-    problem: Problem, parameters: TrainingParameters, a: float, b: float, on_progress: Progress
+    problem: Problem, parameters: TrainingParameters, a: float, b: float, place: str, on_progress: Progress
 ) -> tuple[Networks, Outcome]:
     """The stages: a prototype network's layout where it is one, then training by gradients where it is asked for."""
     started = time.perf_counter()
@@ -90,7 +90,7 @@ def train_networks(
     if problem.n_reports == 0:
         return networks, Outcome(history, problem.n_epochs, None, time.perf_counter() - started)
     model = build_model(networks, problem, parameters, a, b)
-    return networks, train(model, problem, parameters, on_progress)
+    return networks, train(model, problem, parameters, place, on_progress)
 
 
 def curve_of(parameters: TrainingParameters) -> tuple[float, float]:
@@ -113,7 +113,7 @@ def build_model(
     rate = parameters.learning_rate or (1e-3 if parameters.parametric_embedding else 0.1)
     model.compile(
         optimizer=configs.build_optimizer(parameters.optimizer, rate),
-        steps_per_execution=min(problem.steps_per_report, MOST_STEPS_PER_EXECUTION),
+        steps_per_execution=problem.steps_per_execution,
     )
     return model
 
@@ -139,24 +139,30 @@ def build_terms(parameters: TrainingParameters, networks: Networks, a: float, b:
     return terms
 
 
-def train(model: ParametricModel, problem: Problem, parameters: TrainingParameters, on_progress: Progress) -> Outcome:
-    """Run Keras's own `fit` and return its history."""
+def train(
+    model: ParametricModel, problem: Problem, parameters: TrainingParameters, place: str, on_progress: Progress
+) -> Outcome:
+    """Run Keras's own `fit`, from the checkpoint at `place` if there is one, and return its history."""
     started = time.perf_counter()
     validation = validation_batches(problem, parameters)
+    stopping = build_stopping(parameters, validation is not None)
+    keeper = KeepCheckpoint(place, parameters.checkpoint_minutes, problem.steps_per_report, stopping)
     guard = StopOnNonFinite()
-    callbacks = build_callbacks(model, parameters, validation is not None)
+    callbacks = [*build_callbacks(model, parameters, keeper.past), *([stopping] if stopping else [])]
     progress = ReportProgress(on_progress, problem.steps_per_report, problem.n_reports)
-    history = model.fit(
-        np.zeros((problem.steps_per_report, 1), np.float32),
-        batch_size=1,
-        epochs=problem.n_reports,
-        shuffle=False,
-        verbose=0,
-        validation_data=None if validation is None else (validation,),
-        validation_batch_size=parameters.batch_size,
-        callbacks=[guard, *callbacks, progress],
-    )
-    values = {name: [float(value) for value in reports] for name, reports in history.history.items()}
+    with saving_on_sigterm(keeper):
+        history = model.fit(
+            np.zeros((problem.steps_per_report, 1), np.float32),
+            batch_size=1,
+            initial_epoch=keeper.first_report,
+            epochs=problem.n_reports,
+            shuffle=False,
+            verbose=0,
+            validation_data=None if validation is None else (validation,),
+            validation_batch_size=parameters.batch_size,
+            callbacks=[keeper, guard, *callbacks, progress],
+        )
+    values = merged(keeper.past, history.history)
     return outcome_of(values, guard, problem, time.perf_counter() - started)
 
 
@@ -175,25 +181,26 @@ def outcome_of(history: dict[str, list[float]], guard: StopOnNonFinite, problem:
     return Outcome(kept, problem.steps_per_report * guard.report, step, seconds)
 
 
+def build_stopping(parameters: TrainingParameters, has_validation: bool) -> keras.callbacks.EarlyStopping | None:
+    """Keras's early stopping on the value asked for; without held-out rows on the trained ones' of that name."""
+    if not parameters.early_stopping:
+        return None
+    monitor = parameters.monitor if has_validation else parameters.monitor.removeprefix("val_")
+    return keras.callbacks.EarlyStopping(monitor, patience=parameters.patience, mode="min", restore_best_weights=True)
+
+
 def build_callbacks(
-    model: ParametricModel, parameters: TrainingParameters, has_validation: bool
+    model: ParametricModel, parameters: TrainingParameters, past: dict[str, list[float]]
 ) -> list[keras.callbacks.Callback]:
-    """Early stopping, the user's callbacks and logs, in the order in which they see the losses."""
+    """What sees the losses before early stopping does: added values, logs, the user's callbacks."""
     callbacks: list[keras.callbacks.Callback] = []
     if parameters.reconstruction_validation is not None and model.decoder is not None:
         array = arrays.open_source(parameters.reconstruction_validation)
         loss = configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)
         callbacks.append(ValidateReconstruction(arrays.read_rows(array, 0, array.shape[0]), loss))
-    if parameters.early_stopping:
-        monitor = parameters.monitor if has_validation else parameters.monitor.removeprefix("val_")
-        stop = keras.callbacks.EarlyStopping(
-            monitor, patience=parameters.patience, mode="min", restore_best_weights=True
-        )
-        callbacks.append(stop)
-    callbacks += [configs.build_callback(spec) for spec in parameters.callbacks]
-    callbacks += [CsvLog(parameters.csv_log)] if parameters.csv_log else []
+    callbacks += [CsvLog(parameters.csv_log, past)] if parameters.csv_log else []
     callbacks += [TensorBoardLog(parameters.tensorboard_log)] if parameters.tensorboard_log else []
-    return callbacks
+    return [*callbacks, *map(configs.build_callback, parameters.callbacks)]
 
 
 def describe(problem: Problem, outcome: Outcome, parameters: TrainingParameters) -> dict[str, Any]:

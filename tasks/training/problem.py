@@ -13,6 +13,8 @@ from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.training import sampling, splits
 from pumascale.tasks.training.sampling import Edges
 
+MOST_STEPS_PER_EXECUTION = 200
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -20,7 +22,8 @@ class Problem:
 
     rows: NDArray[Any]  # (n_rows, *row_shape)
     split: splits.Split
-    steps_per_report: int
+    steps_per_report: int  # a multiple of steps_per_execution
+    steps_per_execution: int
     n_reports: int
     n_epochs: int
     metric: str  # of the graph
@@ -52,7 +55,13 @@ def read_problem(source: str, graph: str, parameters: TrainingParameters) -> Pro
     n_reports = parameters.loss_report_frequency * n_training_epochs(parameters)
     metric = str(graph_store.read_graph_manifest(graph).get("metric", "euclidean"))
     rows = read_rows(array) if parameters.parametric_embedding else np.arange(n_rows, dtype=np.int32)[:, np.newaxis]
-    return Problem(rows, split, max(1, round(per_report)), n_reports, n_epochs, metric, read_landmarks(parameters))
+    return Problem(rows, split, *count_steps(per_report), n_reports, n_epochs, metric, read_landmarks(parameters))
+
+
+def count_steps(per_report: float) -> tuple[int, int]:
+    """Steps per report and per execution: Python is entered once per execution, in whole ones."""
+    per_execution = max(1, min(round(per_report), MOST_STEPS_PER_EXECUTION))
+    return max(1, round(per_report / per_execution)) * per_execution, per_execution
 
 
 def uses_prototypes(parameters: TrainingParameters) -> bool:

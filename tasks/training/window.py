@@ -46,6 +46,12 @@ class Window(keras.layers.Layer):  # type: ignore[misc]
         )
 
     @property
+    def tables(self) -> list[keras.Variable]:
+        """The variables that hold data."""
+        tables = [self.rows, self.head, self.tail, self.keep, self.alias, self.landmarks]
+        return [table for table in tables if table is not None]
+
+    @property
     def weights(self) -> list[keras.Variable]:
         """None: the data is not part of what is trained and saved."""
         return []

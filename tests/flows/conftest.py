@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from prefect.testing.utilities import prefect_test_harness
+from sklearn.datasets import load_digits
+
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters, TrainingParameters
 from pumascale.tasks.storage import arrays
-from sklearn.datasets import load_digits
 
 GRAPH = GraphParameters(n_neighbors=10, recall_sample=50)
 TRAINING = TrainingParameters(encoder="mlp", n_epochs=20, loss_report_frequency=2, hidden_units=[32])

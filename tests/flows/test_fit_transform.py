@@ -8,13 +8,14 @@ import pytest
 import xarray
 import zarr
 from prefect.client.orchestration import get_client
+
 from pumascale.flows.fit import fit
 from pumascale.flows.fit_transform import fit_transform
+from pumascale.flows.inverse_transform import inverse_transform
 from pumascale.flows.transform import transform
 from pumascale.tasks.parameters import GraphParameters, TrainingParameters
 from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
-
 from tests.flows.conftest import COMPUTE, GRAPH, TRAINING, write_digits
 
 
@@ -79,6 +80,22 @@ def test_fit_then_transform_of_new_rows(tmp_path: Path, digits: tuple[str, str])
     assert written["embedding"].startswith(str(tmp_path / "work" / "embeddings"))
 
 
+def test_rows_come_back_from_the_map(tmp_path: Path, digits: tuple[str, str]) -> None:
+    training = TRAINING.model_copy(update={"parametric_reconstruction": True})
+    result = run(digits[0], str(tmp_path / "work"), training=training)
+    back = inverse_transform(f"{result['embedding']}/embedding", result["model"])
+    rows = np.asarray(zarr.open_array(f"{back['rows']}/rows", mode="r")[:])
+    assert rows.shape == (500, 64)
+    original = np.asarray(zarr.open_array(digits[0], mode="r")[:])
+    assert np.mean((rows - original) ** 2) < np.mean(original**2)
+
+
+def test_a_model_without_a_decoder_has_no_way_back(tmp_path: Path, digits: tuple[str, str]) -> None:
+    result = run(digits[0], str(tmp_path / "work"))
+    with pytest.raises(InputError, match="has no decoder"):
+        inverse_transform(f"{result['embedding']}/embedding", result["model"])
+
+
 def test_the_same_job_on_object_storage(s3: str) -> None:
     source, labels = write_digits(f"{s3}/data")
     result = run(source, f"{s3}/work", labels=labels, target=f"{s3}/map")
@@ -123,7 +140,7 @@ def test_a_strangers_target_is_refused_and_kept(tmp_path: Path, digits: tuple[st
 def test_rows_with_nan_are_counted_and_named(tmp_path: Path, digits: tuple[str, str]) -> None:
     array = zarr.open_array(digits[0], mode="r+")
     array[7, 3] = np.nan
-    with pytest.raises(InputError, match=r"1 rows? with NaN or inf"):
+    with pytest.raises(InputError, match=r"NaN or inf in 1 of its 500 rows, first in row 7"):
         run(digits[0], str(tmp_path / "work"))
 
 

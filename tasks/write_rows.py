@@ -1,0 +1,85 @@
+"""Door: rows back from a map, by the decoder.
+
+coordinates.zarr + model --write_rows--> <workspace>/rows/<id>/rows
+"""
+
+import time
+from functools import partial
+from typing import Any
+
+from pumascale.tasks.parameters import EmbeddingParameters
+from pumascale.tasks.stage import Progress, Stage, run_stage
+from pumascale.tasks.storage import arrays, fingerprints, manifests, model_store, urls
+from pumascale.tasks.storage.errors import InputError
+
+
+def write_rows(
+    coordinates: str,
+    model: str,
+    workspace: str | None = None,
+    parameters: EmbeddingParameters | None = None,
+    salt: str | None = None,
+) -> Stage:
+    """Write the rows that the decoder of `model` makes of every coordinate, or find those written before.
+
+    Parameters
+    ----------
+    coordinates : str
+        URL of a Zarr array (n, n_components), such as `<embedding>/embedding`.
+    model : str
+        URL of a finished model that was trained with `parametric_reconstruction`.
+
+    Returns
+    -------
+    Stage
+        Its `url` is the place; `rows` in it is float32 (n, *row_shape).
+
+    Raises
+    ------
+    InputError
+        Before any work, when the coordinates do not fit the model or it has no decoder.
+    """
+    parameters, coordinates, model = (
+        parameters or EmbeddingParameters(),
+        urls.absolute(coordinates),
+        urls.absolute(model),
+    )
+    _check(coordinates, model, model_store.read_model(model))
+    root = urls.absolute(workspace) if workspace else model.rsplit("/", 2)[0]
+    data, options = fingerprints.fingerprint_source(coordinates), parameters.model_dump()
+    name = fingerprints.request_id("rows", model=model, source=data, parameters=options, salt=salt)
+    place = urls.join(root, "rows", name)
+    return run_stage("write_rows", place, [coordinates, model], partial(_write, coordinates, model, place, parameters))
+
+
+def _check(coordinates: str, model: str, facts: dict[str, Any]) -> None:
+    shape = arrays.open_source(coordinates).shape
+    if shape[1:] != (facts["n_components"],):
+        raise InputError(
+            f"{coordinates} has shape {shape}; the model's maps have {facts['n_components']} components. "
+            "Expected coordinates (n, n_components) of this model."
+        )
+    if urls.read_bytes(urls.join(model, "decoder.keras")) is None:
+        raise InputError(f"{model} has no decoder. Train with training.parametric_reconstruction=true to get one.")
+
+
+def _write(coordinates: str, model: str, place: str, parameters: EmbeddingParameters) -> dict[str, Any]:
+    from pumascale.tasks.embedding.encode import decode
+    from pumascale.tasks.embedding.networks import load_decoder
+
+    started = time.perf_counter()
+    facts = model_store.read_model(model)
+    origin = {"source": coordinates, "model": model}
+    arrays.create_group(place, origin)
+    summary = decode(
+        coordinates,
+        load_decoder(model),
+        urls.join(place, "rows"),
+        row_shape=tuple(facts["row_shape"]),
+        n_components=facts["n_components"],
+        batch_size=parameters.batch_size,
+        attributes=origin,
+        on_progress=Progress("write_rows"),
+    )
+    seconds = {"seconds": time.perf_counter() - started, "n_components": facts["n_components"]}
+    return manifests.commit(place, summary | origin | seconds)

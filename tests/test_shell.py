@@ -1,0 +1,55 @@
+"""The command line as its users meet it: in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+SHELL = [sys.executable, "-m", "pumascale.flows.shell"]
+
+
+def shell(*words: str, cwd: Path, home: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PREFECT_HOME": str(home or cwd / "prefect")}
+    environment.pop("PREFECT_API_URL", None)
+    return subprocess.run([*SHELL, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_the_demo_makes_a_map_and_says_where_it_is(tmp_path: Path) -> None:
+    done = shell("demo", "--workspace", "here", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    *named, last = done.stdout.splitlines()
+    manifest = json.loads(last)
+    for line in named:
+        assert Path(line.split(maxsplit=1)[1]).exists(), line
+    assert [line.split()[0] for line in named] == ["embedding", "map.png", "report.html", "loss.png"]
+    points = np.asarray(zarr.open_array(Path(manifest["embedding"]) / "embedding", mode="r")[:])
+    assert points.shape == (1797, 2)
+    assert manifest["quality"]["trained"]["trustworthiness"] > 0.95
+    assert manifest["quality"]["held_out"]["label_accuracy"] > 0.9
+    # Our own progress and nobody else's: each line is a time and a stage.
+    assert all(line[2] == ":" and "_" in line for line in done.stderr.splitlines()), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["fit-transform", "nowhere", "--workspace", "w"], "No Zarr array at"),
+        (["fit-transform", "x", "--workspace", "w", "--set", "graph.n_neighbours=5"], "Did you mean 'n_neighbors'"),
+        (["fit", "x", "--workspace", "w", "--set", "embedding.batch_size=5"], "Group 'embedding' is unknown here"),
+        (["transform", "x", "--model", "nowhere"], "holds no finished model"),
+        (["latest", "nowhere"], "holds no finished version"),
+        (["fit-transform", "x", "--workspace", "w", "--parameters", "no.yaml"], "no.yaml"),
+    ],
+)
+def test_bad_input_ends_with_one_line_and_a_code(tmp_path: Path, words: list[str], reason: str) -> None:
+    done = shell(*words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert reason in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "w").exists()

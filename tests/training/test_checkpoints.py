@@ -1,0 +1,65 @@
+"""A killed training goes on and gives the weights of an unbroken one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pumascale.tasks.training import artefact
+from pumascale.tasks.training.checkpoints import FOLDER, load_checkpoint
+from pumascale.tasks.training.fit import fit
+from tests.training.conftest import Stored, short
+
+# Enough steps that a kill lands within a report, saved at every execution of 200 steps.
+LONG = {"n_epochs": 500, "loss_report_frequency": 3, "checkpoint_minutes": 0, "patience": 9, "batch_size": 32}
+
+SCRIPT = """
+import sys
+from pumascale.tasks.training.fit import fit
+from tests.training.conftest import short
+from tests.training.test_checkpoints import LONG
+fit(*sys.argv[1:], short(**LONG))
+"""
+
+
+def weights_of(place: Path) -> list[np.ndarray]:
+    return artefact.load_encoder(str(place)).get_weights()
+
+
+@pytest.fixture(scope="module")
+def unbroken(stored: Stored, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("unbroken")
+    fit(stored.source, stored.graph, str(place), short(**LONG))
+    return place
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_training_ends_where_it_would_have(
+    stored: Stored, unbroken: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-c", SCRIPT, stored.source, stored.graph, str(tmp_path)]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 300
+        while not _is_within_second_report(tmp_path) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(process.pid, number)
+    assert process.returncode == -number
+    stopped = load_checkpoint(str(tmp_path))
+    assert stopped is not None
+    assert not (tmp_path / "encoder.keras").exists()
+
+    fit(stored.source, stored.graph, str(tmp_path), short(**LONG))
+    for resumed, expected in zip(weights_of(tmp_path), weights_of(unbroken), strict=True):
+        np.testing.assert_array_equal(resumed, expected)
+    assert artefact.load_history(str(tmp_path)) == artefact.load_history(str(unbroken))
+    assert not (tmp_path / FOLDER).exists()
+
+
+def _is_within_second_report(place: Path) -> bool:
+    checkpoint = load_checkpoint(str(place))
+    return checkpoint is not None and checkpoint.report >= 1
