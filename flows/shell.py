@@ -44,6 +44,7 @@ def fit_transform(
 ) -> None:
     """The main job: graph, encoder, map."""
     groups = _groups(settings, parameters, ("graph", "training", "embedding", "compute"))
+    _check_fit(source, workspace, target, labels, groups)
     from pumascale.flows.fit_transform import fit_transform as flow
 
     _run(lambda: flow(source, workspace, target=target, labels=labels, force=force, **groups))
@@ -59,6 +60,7 @@ def fit(
 ) -> None:
     """Graph and encoder: a model for `transform`."""
     groups = _groups(settings, parameters, ("graph", "training", "compute"))
+    _check_fit(source, workspace, None, None, groups)
     from pumascale.flows.fit import fit as flow
 
     _run(lambda: flow(source, workspace, force=force, **groups))
@@ -77,6 +79,7 @@ def transform(
 ) -> None:
     """Place the rows of SOURCE with a trained model."""
     groups = _groups(settings, parameters, ("embedding",))
+    _check_model(model)
     from pumascale.flows.transform import transform as flow
 
     _run(lambda: flow(source, model, target=target, workspace=workspace, labels=labels, force=force, **groups))
@@ -93,6 +96,7 @@ def inverse_transform(
 ) -> None:
     """Rows back from COORDINATES, by the decoder."""
     groups = _groups(settings, parameters, ("embedding",))
+    _check_model(model)
     from pumascale.flows.inverse_transform import inverse_transform as flow
 
     _run(lambda: flow(coordinates, model, workspace=workspace, force=force, **groups))
@@ -138,6 +142,30 @@ def _groups(settings: list[str] | None, path: Path | None, allowed: tuple[str, .
         _fail(str(error))
 
 
+def _check_fit(source: str, workspace: str, target: str | None, labels: str | None, groups: dict[str, Any]) -> None:
+    """What the flow checks first, before a server is started for it."""
+    from pumascale.tasks.parameters import GraphParameters, TrainingParameters
+    from pumascale.tasks.preflight import preflight
+
+    graph, training = groups.get("graph", GraphParameters()), groups.get("training", TrainingParameters())
+    _refused(lambda: preflight(source, workspace, target, labels, graph, training))
+
+
+def _check_model(model: str) -> None:
+    from pumascale.tasks.storage import model_store, urls
+
+    _refused(lambda: model_store.read_model(urls.absolute(model)))
+
+
+def _refused(check: Callable[[], object]) -> None:
+    from pumascale.tasks.storage.errors import InputError
+
+    try:
+        check()
+    except InputError as error:
+        _fail(str(error))
+
+
 def _run(work: Callable[[], dict[str, Any]]) -> None:
     _quiet()
     print(json.dumps(_result(work)))
@@ -148,12 +176,11 @@ def _result(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
     try:
         return work()
-    except InputError as error:
-        _fail(str(error))
     except Exception as error:
         if "PUMASCALE_TRACEBACK" in os.environ:
             raise
-        _fail(f"{type(error).__name__}: {error} (set PUMASCALE_TRACEBACK=1 for the whole story)")
+        story = "" if isinstance(error, InputError) else " (set PUMASCALE_TRACEBACK=1 for the whole story)"
+        _fail(f"{type(error).__name__}: {error}{story}".removeprefix("InputError: "))
 
 
 def _fail(reason: str) -> NoReturn:

@@ -59,9 +59,9 @@ class TrainingParameters(Group):
 
     n_components: int = _field(2, "Dimensions of the map.", ge=1, le=512)
     encoder: str | dict[str, Any] = _field(
-        "mlp",
-        "'prototypes', 'mlp' (ParametricUMAP's), 'package.module:function' called with the row shape and n_components, the URL of a .keras file, "
-        "or a Keras model's JSON config.",
+        "prototypes",
+        "'prototypes', 'mlp' (ParametricUMAP's), 'package.module:function' called with the row shape and n_components, "
+        "the URL of a .keras file, or a Keras model's JSON config.",
     )
     decoder: str | dict[str, Any] = _field("mlp", "As encoder; used with parametric_reconstruction.")
     n_prototypes: int | None = _field(

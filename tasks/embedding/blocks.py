@@ -16,8 +16,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pumascale.tasks.storage.finite import check_finite, finite_rows, read_block
 from pumascale.tasks.storage import arrays, manifests, urls
+from pumascale.tasks.storage.finite import check_finite, finite_rows, read_block
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 OnProgress = Callable[[str, int, int], None]

@@ -43,7 +43,7 @@ def rounding(distances: NDArray[np.float64], queries: NDArray[np.float32], metri
     """How much two computations of one distance may differ, for distances (n_queries, k)."""
     if metric in EUCLIDEAN:
         centered = queries.astype(np.float64) - queries.mean(axis=0, dtype=np.float64)
-        return 1e-12 * (distances + np.einsum("ij,ij->i", centered, centered)[:, None])
+        return np.asarray(1e-12 * (distances + np.einsum("ij,ij->i", centered, centered)[:, None]))
     return np.asarray(np.full_like(distances, 1e-12) if metric == "cosine" else 1e-6 * np.abs(distances))
 
 

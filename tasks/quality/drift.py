@@ -90,9 +90,10 @@ def nearest_distances(
     """
     nearest = np.full(len(queries), np.inf)
     whole = np.isfinite(queries).all(axis=1)
+    queries = np.where(whole[:, None], queries, np.float32(0))
     for block, rows in candidate_blocks(trained, np.arange(n_trained), len(queries)):
         usable = np.isfinite(rows).all(axis=1)
-        distances = distance_block(np.where(whole[:, None], queries, 0), rows[usable], metric, metric_kwds)
+        distances = distance_block(queries, rows[usable], metric, metric_kwds)
         except_itself(distances, known, block[usable])
         nearest = np.minimum(nearest, distances.min(axis=1, initial=np.inf))
     nearest[~whole] = np.nan

@@ -1,23 +1,31 @@
-"""The map as a picture: datashader for any number of rows, coloured by label, with a legend that stays readable."""
+"""The map as a picture, for any number of rows: coloured by label, dense places stronger, with a legend.
+
+Up to 200,000 rows are drawn as discs with NumPy, in a fraction of a second; above, datashader counts them (it compiles
+for 12 s first). Both give the same kind of picture: in each pixel the mean colour of its rows.
+"""
 
 import io
-from typing import Any
 
-import datashader
-import datashader.transfer_functions as shading
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from pumascale.tasks.report.colors import class_colors
+from pumascale.tasks.report.colors import class_colors, rgb
 from pumascale.tasks.report.labels import Classes
+from pumascale.tasks.report.names import name_places
 
-SIZE = 1400
-MOST_IN_LEGEND = 30
+SIZE = 1400  # pixels of the longer side
+MOST_AS_DISCS = 200_000
+MOST_IN_LEGEND = 62
+LEGEND_LINES = 32
+MOST_LETTERS = 24
 BACKGROUNDS = {"light": "#ffffff", "dark": "#101317"}
 INKS = {"light": "#22262b", "dark": "#e6e8eb"}
+DPI = 140
+
+Window = tuple[float, float, float, float]  # x0, x1, y0, y1
 
 
 def draw_map(points: NDArray[np.float32], classes: Classes, theme: str = "light") -> bytes:
@@ -31,49 +39,154 @@ def draw_map(points: NDArray[np.float32], classes: Classes, theme: str = "light"
     """
     placed = np.isfinite(points).all(axis=1)
     x, y = points[placed, 0], points[placed, 1] if points.shape[1] > 1 else np.zeros(placed.sum(), np.float32)
-    colors = class_colors(len(classes.names))
-    picture = shade(x, y, classes.codes[placed], colors, theme)
-    figure = Figure(figsize=(10, 7.6), dpi=140, facecolor=BACKGROUNDS[theme], layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(picture, interpolation="antialiased")
-    axes.set_axis_off()
-    if len(classes.names) > 1:
-        _legend(axes, classes, colors, theme)
+    codes, colors, window = classes.codes[placed], class_colors(len(classes.names)), view(x, y)
+    picture = shade(x, y, codes, colors, window, theme)
+    shown = min(len(classes.names), MOST_IN_LEGEND) if len(classes.names) > 1 else 0
+    figure, width = _frame(picture, _legend_width(classes.names[:shown]), theme)
+    if shown:
+        _legend(figure, classes, colors[:shown], theme, width)
+        for code, (at_x, at_y) in name_places(x, y, codes, window).items():
+            across, up = (at_x - window[0]) / (window[1] - window[0]), (at_y - window[2]) / (window[3] - window[2])
+            _name(figure, across * width, up, classes.names[code], theme)
+    _note(figure, x, y, window, theme)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor=BACKGROUNDS[theme])
     return buffer.getvalue()
 
 
 def shade(
-    x: NDArray[np.float32], y: NDArray[np.float32], codes: NDArray[np.int64], colors: list[str], theme: str
-) -> NDArray[Any]:
-    """Points to pixels, uint8 (SIZE, SIZE, 4): the mix of the classes in each, by how many rows fall there."""
-    frame = pd.DataFrame({"x": x, "y": y, "code": pd.Categorical(codes, categories=range(len(colors)))})
-    canvas = datashader.Canvas(SIZE, SIZE, *_square(x, y))
-    counts = canvas.points(frame, "x", "y", datashader.count_cat("code"))
-    image = shading.shade(counts, color_key=colors, how="eq_hist", min_alpha=150)
-    image = shading.spread(image, px=_point_radius(len(x)), shape="circle")
-    return np.asarray(shading.set_background(image, BACKGROUNDS[theme]).to_pil())
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    codes: NDArray[np.int64],
+    colors: list[str],
+    window: Window,
+    theme: str,
+) -> NDArray[np.uint8]:
+    """Points to pixels, uint8 (height, width, 3)."""
+    width, height = _pixels(window)
+    palette = np.array([rgb(color) for color in colors]) / 255.0
+    count = _discs if len(x) <= MOST_AS_DISCS else _pixel_counts
+    counts, mixed = count(x, y, codes, palette, window, width, height)
+    strength = _strength(counts)[..., None]
+    paper = rgb(BACKGROUNDS[theme]) / 255.0
+    return np.asarray(np.rint(255 * (paper * (1 - strength) + mixed * strength)), np.uint8)
 
 
-def _square(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Ranges with one scale for both axes and a small margin: distances in the picture are those of the map."""
-    half = 0.52 * max(float(np.ptp(x)), float(np.ptp(y)), 1e-6)
-    middle = [float(np.min(values)) / 2 + float(np.max(values)) / 2 for values in (x, y)]
-    return (middle[0] - half, middle[0] + half), (middle[1] - half, middle[1] + half)
+def view(x: NDArray[np.float32], y: NDArray[np.float32]) -> Window:
+    """What is shown: all rows, save where 1 in 50 of them would leave most of the picture empty."""
+    if not len(x):
+        return (0.0, 1.0, 0.0, 1.0)
+    (x0, x1), (y0, y1) = _range(x), _range(y)
+    # No side is shorter than six tenths of the other: distances in the picture are those of the map.
+    longer = 1.04 * max(x1 - x0, y1 - y0, 1e-6)
+    half_x, half_y = (max(1.04 * (high - low), 0.6 * longer) / 2 for low, high in ((x0, x1), (y0, y1)))
+    middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
+    return (middle_x - half_x, middle_x + half_x, middle_y - half_y, middle_y + half_y)
 
 
-def _point_radius(n_points: int) -> int:
-    return int(np.clip(round(4.5 - 1.0 * np.log10(max(n_points, 10) / 500)), 0, 5))
+def _range(values: NDArray[np.float32]) -> tuple[float, float]:
+    low, high = np.quantile(values.astype(np.float64), (0.01, 0.99))
+    reach = 0.25 * (high - low)
+    return max(float(values.min()), low - reach), min(float(values.max()), high + reach)
 
 
-def _legend(axes: Any, classes: Classes, colors: list[str], theme: str) -> None:
-    shown = list(zip(classes.names, classes.counts, colors, strict=True))[:MOST_IN_LEGEND]
-    handles = [Patch(color=color, label=f"{name[:28]}  {count:,}") for name, count, color in shown]
-    hidden = len(classes.names) - len(shown)
+def _pixels(window: Window) -> tuple[int, int]:
+    wide, high = window[1] - window[0], window[3] - window[2]
+    return round(SIZE * wide / max(wide, high)), round(SIZE * high / max(wide, high))
+
+
+def _discs(
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    codes: NDArray[np.int64],
+    palette: NDArray[np.float64],
+    window: Window,
+    width: int,
+    height: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rows as discs with soft edges: how many cover each pixel (height, width), and their mean colour (..., 3)."""
+    x0, x1, y0, y1 = window
+    radius = float(np.clip(SIZE * np.sqrt(0.06 / max(len(x), 1)), 0.6, 5.0))
+    reach = int(np.ceil(radius))
+    offsets = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2), axis=-1).reshape(-1, 2)
+    weights = np.clip(radius + 0.5 - np.hypot(offsets[:, 0], offsets[:, 1]), 0, 1)
+    columns = ((x - x0) / (x1 - x0) * width).astype(np.int64)[:, None] + offsets[None, :, 0]
+    lines = ((y1 - y) / (y1 - y0) * height).astype(np.int64)[:, None] + offsets[None, :, 1]
+    inside = (columns >= 0) & (columns < width) & (lines >= 0) & (lines < height) & (weights > 0)
+    pixel = (lines * width + columns)[inside]
+    weight = np.broadcast_to(weights, inside.shape)[inside]
+    color = np.broadcast_to(codes[:, None], inside.shape)[inside]
+    counts = np.bincount(pixel, weight, width * height)
+    sums = [np.bincount(pixel, weight * palette[color, channel], width * height) for channel in range(3)]
+    mixed = np.stack(sums, axis=-1) / np.maximum(counts, 1e-9)[:, None]
+    return counts.reshape(height, width), mixed.reshape(height, width, 3)
+
+
+def _pixel_counts(
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    codes: NDArray[np.int64],
+    palette: NDArray[np.float64],
+    window: Window,
+    width: int,
+    height: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """As `_discs`, a pixel a row."""
+    import datashader
+    import pandas as pd
+
+    frame = pd.DataFrame({"x": x, "y": y, "code": pd.Categorical(codes, categories=range(len(palette)))})
+    canvas = datashader.Canvas(width, height, window[:2], window[2:])
+    by_class = np.asarray(canvas.points(frame, "x", "y", datashader.count_cat("code")))[::-1]
+    counts = by_class.sum(axis=-1).astype(np.float64)
+    return counts, (by_class @ palette) / np.maximum(counts, 1e-9)[..., None]
+
+
+def _strength(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How strongly each pixel is coloured, 0 to 1: by the logarithm of its rows, soft where a disc ends."""
+    drawn = counts[counts > 0]
+    if not len(drawn):
+        return counts
+    dense = np.log1p(max(float(np.quantile(drawn, 0.99)), 3.0))
+    return np.asarray(np.minimum(counts, 1) * np.clip(0.5 + 0.5 * np.log1p(counts) / dense, 0, 1))
+
+
+def _frame(picture: NDArray[np.uint8], legend: int, theme: str) -> tuple[Figure, float]:
+    """A figure with the picture pixel by pixel and room for the legend; the picture's share of its width."""
+    height, width = picture.shape[:2]
+    figure = Figure(((width + legend) / DPI, height / DPI), dpi=DPI, facecolor=BACKGROUNDS[theme])
+    figure.figimage(picture, 0, 0)
+    return figure, width / (width + legend)
+
+
+def _legend_width(names: list[str]) -> int:
+    """Pixels, by the longest name."""
+    longest = min(max((len(name) for name in names), default=0), MOST_LETTERS)
+    return -(-len(names) // LEGEND_LINES) * (110 + 9 * longest)
+
+
+def _legend(figure: Figure, classes: Classes, colors: list[str], theme: str, left: float) -> None:
+    shown = zip(classes.names, classes.counts, colors, strict=False)
+    handles = [Patch(color=color, label=f"{name[:MOST_LETTERS]}  {count:,}") for name, count, color in shown]
+    hidden = len(classes.names) - len(colors)
     if hidden:
         handles.append(Patch(alpha=0, label=f"{hidden} more"))
-    axes.legend(
-        handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8,
-        labelcolor=INKS[theme], handlelength=1.0, handleheight=1.0,
+    figure.legend(
+        handles=handles, loc="center left", bbox_to_anchor=(left, 0.5), frameon=False, fontsize=7.5,
+        labelcolor=INKS[theme], handlelength=1.0, handleheight=1.0, borderaxespad=0.5, columnspacing=1.2,
+        ncols=-(-len(colors) // LEGEND_LINES),
     )  # fmt: skip
+
+
+def _name(figure: Figure, across: float, up: float, name: str, theme: str) -> None:
+    halo = [withStroke(linewidth=2.5, foreground=BACKGROUNDS[theme])]
+    figure.text(
+        across, up, name[:MOST_LETTERS], color=INKS[theme], ha="center", va="center", fontsize=8, path_effects=halo
+    )
+
+
+def _note(figure: Figure, x: NDArray[np.float32], y: NDArray[np.float32], window: Window, theme: str) -> None:
+    outside = int(((x < window[0]) | (x > window[1]) | (y < window[2]) | (y > window[3])).sum())
+    if outside:
+        text = f"{outside:,} of {len(x):,} rows lie farther out"
+        figure.text(0.008, 0.012, text, color=INKS[theme], alpha=0.6, fontsize=7)

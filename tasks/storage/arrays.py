@@ -10,9 +10,9 @@ import numpy as np
 import zarr
 from botocore.exceptions import BotoCoreError
 from numpy.typing import DTypeLike, NDArray
-from zarr.codecs import BloscCodec, BloscShuffle
+from zarr.codecs import BloscCodec
 
-from pumascale.tasks.storage import urls
+from pumascale.tasks.storage import probes, urls
 from pumascale.tasks.storage.errors import InputError
 
 SHARD_BYTES = 32 * 2**20
@@ -89,6 +89,7 @@ def open_source(url: str) -> zarr.Array[Any]:
 
 
 def _find_array(url: str) -> zarr.Array[Any]:
+    probes.check_reachable(url)
     try:
         return open_array(url)
     except (FileNotFoundError, zarr.errors.ArrayNotFoundError, zarr.errors.NodeTypeValidationError):
@@ -169,9 +170,7 @@ def create_array(
         dtype=np.dtype(dtype),
         chunks=(chunk, *(max(1, size) for size in shape[1:])),
         shards=(shard, *(max(1, size) for size in shape[1:])),
-        compressors=BloscCodec(
-            cname="lz4", clevel=5, shuffle=BloscShuffle.bitshuffle, typesize=np.dtype(dtype).itemsize
-        ),
+        compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=np.dtype(dtype).itemsize),
         fill_value=fill_value,
         dimension_names=dimension_names,
         attributes=attributes,

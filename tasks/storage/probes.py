@@ -18,7 +18,7 @@ def check_reachable(url: str) -> None:
         return
     settings = {"retries": {"max_attempts": 1}, "connect_timeout": 5, "read_timeout": 10}
     fs = fsspec.filesystem("s3", **{**urls.S3_OPTIONS, "config_kwargs": settings})
-    fs.retries = 3
+    fs.retries = 5  # 2 s
     bucket, key, _ = fs.split_path(url)
     try:
         fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=key or "", MaxKeys=1)
@@ -29,11 +29,13 @@ def check_reachable(url: str) -> None:
             f"{url} refused these credentials: {error}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE, "
             "and the bucket's policy (listing must be allowed)."
         ) from None
-    except (OSError, BotoCoreError) as error:
+    except BotoCoreError as error:
         raise InputError(
             f"The store of {url} does not answer: {type(error).__name__}: {error}. "
             "Check AWS_ENDPOINT_URL_S3 (or AWS_REGION), the credentials and the network."
         ) from None
+    except OSError:
+        return  # it answers, though not well: the work itself is patient with that
 
 
 def check_workspace(workspace: str) -> None:
@@ -42,7 +44,7 @@ def check_workspace(workspace: str) -> None:
     Some S3 servers accept ``If-None-Match: *`` and overwrite all the same: two runs would then both believe they won.
     """
     check_reachable(workspace)
-    probe = urls.join(workspace, "scratch", f"probe-{secrets.token_hex(6)}")
+    probe = urls.join(workspace, f".probe-{secrets.token_hex(6)}")
     try:
         honoured = urls.create_bytes(probe, b"1") and not urls.create_bytes(probe, b"2")
     except (OSError, BotoCoreError) as error:

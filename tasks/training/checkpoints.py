@@ -60,7 +60,7 @@ def save_checkpoint(place: str, checkpoint: Checkpoint) -> None:
     arrays = {f"state_{index}": value for index, value in enumerate(checkpoint.state)}
     arrays |= {f"best_{index}": value for index, value in enumerate(best or [])}
     buffer = io.BytesIO()
-    np.savez(buffer, facts=np.array(json.dumps(facts)), **arrays)
+    np.savez(buffer, allow_pickle=False, facts=np.array(json.dumps(facts)), **arrays)
     urls.write_bytes(_url(place), buffer.getvalue())
 
 
@@ -163,8 +163,9 @@ def merged(past: dict[str, list[float]], present: dict[str, list[float]]) -> dic
 
 def _variables(model: ParametricModel) -> list[keras.Variable]:
     """All that changes while training: not the data."""
-    data = {id(variable) for variable in model.window.tables}
-    return [variable for variable in model.variables if id(variable) not in data] + model.optimizer.variables
+    skipped = {id(variable) for variable in [*model.window.tables, *model.metrics_variables]}
+    kept = [variable for variable in model.variables if id(variable) not in skipped]
+    return [*kept, *model.metrics_variables, *model.optimizer.variables]
 
 
 def _state(model: ParametricModel) -> list[NDArray[Any]]:

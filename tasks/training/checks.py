@@ -1,12 +1,20 @@
-"""The training room's checks of the input, before any work."""
+"""The training room's checks of the input, before any work. Keras (14 s to import) only where a network is brought."""
 
+import importlib.util
+import json
 import math
+import os
+from pathlib import Path
+from typing import Any
 
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import arrays
-from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.errors import InputError, nearest_name
+from pumascale.tasks.training.specs import import_object, is_import_path
 
 LEAST_ROWS = 4
+PLAIN_ENCODERS = ("prototypes", "mlp")
+BACKENDS = {"tensorflow": "tensorflow", "jax": "jax"}
 
 
 def check(source: str, parameters: TrainingParameters) -> None:
@@ -17,13 +25,104 @@ def check(source: str, parameters: TrainingParameters) -> None:
     InputError
         With what came, what was expected and what to change.
     """
-    array = arrays.open_source(source)
-    if array.shape[0] < LEAST_ROWS:
-        raise InputError(f"{source} has {array.shape[0]} rows. Training needs at least {LEAST_ROWS}.")
+    shape = tuple(arrays.open_source(source).shape)
+    if shape[0] < LEAST_ROWS:
+        raise InputError(f"{source} has {shape[0]} rows. Training needs at least {LEAST_ROWS}.")
     if (parameters.a is None) != (parameters.b is None):
         raise InputError("Only one of training.a and training.b is given. Give both, or neither.")
-    if parameters.n_components > 4 * math.prod(array.shape[1:]):
+    check_backend()
+    check_choices(parameters)
+    check_arrays(parameters, shape)
+    check_brought(parameters, shape)
+
+
+def check_backend() -> None:
+    """Refuse a Keras backend that is unknown or not installed."""
+    name = os.environ.get("KERAS_BACKEND") or _configured_backend()
+    if name not in BACKENDS:
+        raise InputError(f"KERAS_BACKEND={name!r} is not known. Expected one of {sorted(BACKENDS)}.")
+    if importlib.util.find_spec(BACKENDS[name]) is None:
+        raise InputError(f"KERAS_BACKEND={name!r} is not installed. Install pumascale[{name}], or choose another.")
+
+
+def _configured_backend() -> str:
+    file = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
+    return str(json.loads(file.read_text()).get("backend", "tensorflow")) if file.exists() else "tensorflow"
+
+
+def check_choices(parameters: TrainingParameters) -> None:
+    """Refuse choices that exclude each other."""
+    if not parameters.parametric_embedding and parameters.parametric_reconstruction:
+        raise InputError("parametric_reconstruction needs an encoder. Leave parametric_embedding on.")
+    if parameters.encoder != "prototypes" or not parameters.parametric_embedding or parameters.warm_start:
+        return
+    needing_gradients = {
+        "autoencoder_loss": parameters.autoencoder_loss,
+        "global_correlation_loss_weight": parameters.global_correlation_loss_weight > 0,
+        "landmark_loss_fn": parameters.landmark_loss_fn is not None,
+        "dtype_policy": parameters.dtype_policy != "float32",
+    }
+    for name, is_set in needing_gradients.items():
+        if is_set:
+            raise InputError(
+                f"training.{name} shapes an encoder that is trained by gradients, and training.encoder='prototypes' "
+                "is laid out instead. Choose encoder='mlp', or a network of your own."
+            )
+
+
+def check_arrays(parameters: TrainingParameters, shape: tuple[int, ...]) -> None:
+    """Refuse landmarks and validation rows that do not fit the source's `shape`."""
+    if parameters.landmark_positions is not None:
+        _check_shape("landmark_positions", parameters.landmark_positions, (shape[0], parameters.n_components))
+    if parameters.reconstruction_validation is not None:
+        found = arrays.open_source(parameters.reconstruction_validation)
+        _check_shape("reconstruction_validation", parameters.reconstruction_validation, (found.shape[0], *shape[1:]))
+
+
+def _check_shape(name: str, url: str, expected: tuple[int, ...]) -> None:
+    found = tuple(arrays.open_source(url).shape)
+    if found != expected:
+        raise InputError(f"training.{name}={url} has shape {found}, but {expected} is expected. Write it anew.")
+
+
+def check_brought(parameters: TrainingParameters, shape: tuple[int, ...]) -> None:
+    """Refuse networks, optimizers, losses and callbacks of the user that cannot be used."""
+    if isinstance(parameters.encoder, str) and parameters.encoder.isidentifier():
+        _check_name(parameters.encoder)
+    for path in filter(is_import_path, _specs(parameters)):
+        import_object(path)
+    if any(spec not in (None, *PLAIN_ENCODERS) for spec in _specs(parameters)) or parameters.warm_start:
+        _build(parameters, shape)
+
+
+def _check_name(name: str) -> None:
+    if name not in PLAIN_ENCODERS:
         raise InputError(
-            f"training.n_components={parameters.n_components} is far above the {math.prod(array.shape[1:])} features "
-            f"of {source}. A map has fewer dimensions than its rows."
+            f"training.encoder={name!r} is not known.{nearest_name(name, PLAIN_ENCODERS)} "
+            f"Expected one of {PLAIN_ENCODERS}, 'package.module:function', a .keras URL, or a Keras config."
         )
+
+
+def _specs(parameters: TrainingParameters) -> list[Any]:
+    return [
+        parameters.encoder,
+        parameters.decoder,
+        parameters.optimizer,
+        parameters.landmark_loss_fn,
+        *parameters.callbacks,
+    ]
+
+
+def _build(parameters: TrainingParameters, shape: tuple[int, ...]) -> None:
+    from pumascale.tasks.training import configs
+    from pumascale.tasks.training.networks import build_networks
+
+    if parameters.encoder != "prototypes" or parameters.warm_start:
+        build_networks(parameters, shape[1:], shape[0])
+    configs.build_optimizer(parameters.optimizer, 1e-3)
+    for callback in parameters.callbacks:
+        configs.build_callback(callback)
+    if parameters.landmark_loss_fn is not None:
+        configs.build_loss("landmark_loss_fn", parameters.landmark_loss_fn)
+    if parameters.parametric_reconstruction:
+        configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)

@@ -148,7 +148,7 @@ def default_n_prototypes(n_rows: int) -> int:
     return min(n_rows, 8192, max(n_rows // 4, 1024))
 
 
-def choose_prototypes(rows: NDArray[np.float32], count: int, seed: int, steps: int = 1) -> NDArray[np.int64]:
+def choose_prototypes(rows: NDArray[np.float32], count: int, seed: int, steps: int = 3) -> NDArray[np.int64]:
     """Choose about `count` rows that stand for all: `steps` of k-means from random rows, then the nearest rows.
 
     Parameters

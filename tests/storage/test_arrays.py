@@ -144,11 +144,12 @@ def test_wrong_keys_are_said(s3: str) -> None:
 
 
 def test_a_wrong_endpoint_or_bucket_is_said_at_once(s3: str) -> None:
-    for check in (probes.check_reachable, probes.check_workspace):
+    checks = (arrays.open_source, probes.check_reachable, probes.check_workspace)
+    for check in checks:
         with pytest.raises(InputError, match="There is no bucket 'no-such-bucket'"):
             check("s3://no-such-bucket/source")
     with changed_environment({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}):
-        for check in (probes.check_reachable, probes.check_workspace):
+        for check in checks:
             with pytest.raises(InputError, match="does not answer: EndpointConnectionError"):
                 check(f"{s3}/source")
 

@@ -15,7 +15,7 @@ from tests.s3.proxy import Fault, Kind, Proxy
 
 FAULTS: dict[str, Callable[[], Fault]] = {
     "500 six times in a row": lambda: Fault("500", times=6),
-    "503 burst": lambda: Fault("503", times=8),
+    "503 burst": lambda: Fault("503", times=6),
     "resets": lambda: Fault("reset", times=4),
     "torn uploads": lambda: Fault("torn_upload", method="PUT", times=3),
     "truncated bodies": lambda: Fault("truncate", method="GET", times=3),

@@ -16,7 +16,7 @@ from pumascale.tasks.training.fit import fit
 from tests.training.conftest import Stored, short
 
 # Enough steps that a kill lands within a report, saved at every execution of 200 steps.
-LONG = {"n_epochs": 500, "loss_report_frequency": 3, "checkpoint_minutes": 0, "patience": 9, "batch_size": 32}
+LONG = {"n_epochs": 100, "loss_report_frequency": 3, "checkpoint_minutes": 0, "patience": 9, "batch_size": 32}
 
 SCRIPT = """
 import sys

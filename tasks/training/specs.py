@@ -1,0 +1,47 @@
+"""The training room's text for what users bring: an import path, a Keras config, or a URL. Known without Keras."""
+
+import importlib
+import json
+from typing import Any
+
+from pumascale.tasks.storage.errors import InputError
+
+Spec = str | dict[str, Any]
+
+
+def is_import_path(spec: Spec) -> bool:
+    """Whether `spec` reads `package.module:name`."""
+    return isinstance(spec, str) and spec.count(":") == 1 and all(part.isidentifier() for part in _words(spec))
+
+
+def _words(path: str) -> list[str]:
+    module, _, name = path.partition(":")
+    return [*module.split("."), name]
+
+
+def import_object(path: str) -> Any:
+    """What `package.module:name` names."""
+    module_name, _, name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(
+            f"{path!r}: the module {module_name!r} cannot be imported ({error}). Install it, or correct the path."
+        ) from error
+    if not hasattr(module, name):
+        raise InputError(f"{path!r}: the module {module_name!r} has no {name!r}. Expected 'package.module:function'.")
+    return getattr(module, name)
+
+
+def as_config(spec: Spec) -> dict[str, Any] | None:
+    """`spec` as a Keras config, or None when it is text of another kind."""
+    if isinstance(spec, dict):
+        return spec
+    if not spec.lstrip().startswith("{"):
+        return None
+    try:
+        return dict(json.loads(spec))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{spec!r} is no JSON ({error}). Expected a Keras config: {{'class_name', 'config'}}."
+        ) from error

@@ -1,0 +1,60 @@
+"""Bad input is refused before any work, in words that say what to change."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pumascale.tasks.parameters import TrainingParameters
+from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.training.checks import check
+from tests.training.conftest import Stored
+
+BROUGHT = "tests.training.brought"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"encoder": "nowhere:made"}, "the module 'nowhere' cannot be imported"),
+        ({"encoder": f"{BROUGHT}:missing"}, "has no 'missing'"),
+        ({"encoder": "prototype"}, "Did you mean 'prototypes'"),
+        ({"encoder": f"{BROUGHT}:too_wide"}, r"outputs of shape \(3,\)"),
+        ({"encoder": {"class_name": "Nonsense", "config": {}}}, "Keras cannot read this config"),
+        ({"encoder": "mlp", "optimizer": "adamant"}, "Keras cannot read this config"),
+        ({"encoder": "mlp", "callbacks": [{"class_name": "Nothing"}]}, "keras.callbacks has no 'Nothing'"),
+        ({"encoder": "mlp", "warm_start": "/nowhere"}, "is missing"),
+        ({"a": 1.0}, "Give both, or neither"),
+        ({"autoencoder_loss": True}, "Choose encoder='mlp'"),
+        ({"global_correlation_loss_weight": 1.0}, "Choose encoder='mlp'"),
+        ({"dtype_policy": "mixed_bfloat16"}, "Choose encoder='mlp'"),
+        ({"parametric_embedding": False, "parametric_reconstruction": True}, "needs an encoder"),
+        ({"landmark_positions": "/nowhere"}, "No Zarr array"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(stored: Stored, changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        check(stored.source, TrainingParameters(**changes))
+
+
+def test_what_can_be_used_passes(stored: Stored) -> None:
+    check(stored.source, TrainingParameters())
+    check(stored.source, TrainingParameters(encoder="mlp", autoencoder_loss=True, parametric_reconstruction=True))
+    check(stored.source, TrainingParameters(encoder="mlp", optimizer=f"{BROUGHT}:slow_adam"))
+
+
+def test_landmarks_of_another_length(stored: Stored, tmp_path: Path) -> None:
+    url = str(tmp_path / "places.zarr")
+    arrays.create_array(url, shape=(599, 2), dtype=np.float32)[:] = 0
+    with pytest.raises(InputError, match=r"has shape \(599, 2\), but \(600, 2\) is expected"):
+        check(stored.source, TrainingParameters(landmark_positions=url))
+
+
+@pytest.mark.parametrize(("name", "reason"), [("thano", "is not known"), ("jax", "is not installed")])
+def test_a_backend_that_is_not_there(stored: Stored, monkeypatch: pytest.MonkeyPatch, name: str, reason: str) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
+    with pytest.raises(InputError, match=reason):
+        check(stored.source, TrainingParameters())

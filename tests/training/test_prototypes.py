@@ -1,0 +1,148 @@
+"""The prototype network against a plain reference, and trained through `fit`."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from numpy.typing import NDArray
+from sklearn.manifold import trustworthiness
+
+from pumascale.tasks.parameters import TrainingParameters
+from pumascale.tasks.training import artefact
+from pumascale.tasks.training.fit import fit
+from pumascale.tasks.training.prototypes import (
+    PrototypeAttention,
+    choose_prototypes,
+    default_n_prototypes,
+    prototype_encoder,
+    top_k,
+)
+from tests.training.conftest import Stored
+
+
+def reference(
+    rows: NDArray[np.float32], keys: NDArray[np.float32], values: NDArray[np.float32], k: int = 16
+) -> NDArray[np.float32]:
+    """The mode of the nearest prototypes' places, row by row."""
+    placed = []
+    for row in rows.astype(np.float64):
+        squared = np.sum((keys - row) ** 2, axis=1)
+        near = np.argsort(squared, kind="stable")[:k]
+        distance = squared[near]
+        weight = np.exp(-3.0 * (distance - distance[0]) / (distance[-1] - distance[0]))
+        spots = values[near].astype(np.float64)
+        apart = np.sum((spots[:, None] - spots[None]) ** 2, axis=-1)
+        first = spots[np.argmax((weight / (1 + apart / 0.09)).sum(axis=1))]
+        pull = weight / (1 + np.sum((spots - first) ** 2, axis=1) / 0.09)
+        placed.append((pull[:, None] * spots).sum(axis=0) / pull.sum())
+    return np.array(placed)
+
+
+@pytest.mark.parametrize("n_prototypes", [16, 50, 1500])
+def test_it_is_the_mode_of_the_nearest_places(n_prototypes: int) -> None:
+    generator = np.random.default_rng(0)
+    keys = generator.normal(size=(n_prototypes, 8)).astype(np.float32)
+    values = generator.normal(size=(n_prototypes, 2)).astype(np.float32)
+    rows = generator.normal(size=(40, 8)).astype(np.float32)
+    layer = PrototypeAttention(n_prototypes, 2)
+    layer.build((None, 8))
+    layer.set_keys(keys)
+    layer.set_values(values)
+    found = ops.convert_to_numpy(layer(rows))
+    np.testing.assert_allclose(found, reference(rows, keys, values), rtol=1e-3, atol=1e-3)
+
+
+def test_top_k_in_groups_is_exact() -> None:
+    score = np.random.default_rng(0).normal(size=(30, 4096)).astype(np.float32)
+    best, chosen = (ops.convert_to_numpy(part) for part in top_k(score, 16, 32))
+    np.testing.assert_array_equal(best, -np.sort(-score, axis=1)[:, :16])
+    np.testing.assert_array_equal(np.take_along_axis(score, chosen, axis=1), best)
+
+
+@pytest.mark.parametrize("rows", [np.ones((5, 8), np.float32), np.zeros((5, 8), np.float32)])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_equal_prototypes_give_finite_places(rows: NDArray[np.float32], metric: str) -> None:
+    encoder = prototype_encoder((8,), 2, 20, metric, 1.0)
+    encoder.get_layer("prototypes").set_keys(np.ones((20, 8), np.float32))
+    assert np.isfinite(encoder.predict(rows, verbose=0)).all()
+
+
+def test_few_prototypes_are_all_attended() -> None:
+    encoder = prototype_encoder((3,), 2, 2, "euclidean", 1.0)
+    encoder.get_layer("prototypes").set_keys(np.array([[0, 0, 0], [9, 9, 9]], np.float32))
+    encoder.get_layer("prototypes").set_values(np.array([[1, 1], [5, 5]], np.float32))
+    np.testing.assert_allclose(encoder.predict(np.zeros((1, 3), np.float32), verbose=0), [[1, 1]], atol=1e-2)
+
+
+def test_an_angular_metric_forgets_the_length() -> None:
+    generator = np.random.default_rng(0)
+    encoder = prototype_encoder((8,), 2, 50, "cosine", 1.0)
+    keys = generator.normal(size=(50, 8)).astype(np.float32)
+    encoder.get_layer("prototypes").set_keys(keys / np.linalg.norm(keys, axis=1, keepdims=True))
+    encoder.get_layer("prototypes").set_values(keys[:, :2])
+    np.testing.assert_allclose(encoder.predict(keys, verbose=0), encoder.predict(7 * keys, verbose=0), atol=1e-4)
+
+
+def test_prototypes_are_rows_that_cover_the_data(digits: NDArray[np.float32]) -> None:
+    chosen = choose_prototypes(digits, 60, 0)
+
+    def cover(ids: NDArray[np.int64]) -> float:
+        squared = np.sum((digits[:, None] - digits[None, ids]) ** 2, axis=-1)
+        return float(np.sqrt(squared.min(axis=1)).mean())
+
+    random = np.random.default_rng(0).choice(600, len(chosen), replace=False)
+    assert 50 <= len(chosen) <= 60
+    assert cover(chosen) < cover(random)
+    np.testing.assert_array_equal(chosen, choose_prototypes(digits, 60, 0))
+    assert len(choose_prototypes(digits, 600, 0)) == 600
+
+
+@pytest.mark.parametrize(("n_rows", "count"), [(10, 10), (1700, 1024), (20_000, 5000), (10**6, 8192)])
+def test_their_number_grows_with_the_rows(n_rows: int, count: int) -> None:
+    assert default_n_prototypes(n_rows) == count
+
+
+@pytest.fixture(scope="module")
+def laid_out(tmp_path_factory: pytest.TempPathFactory, stored: Stored) -> tuple[str, dict[str, Any]]:
+    place = str(tmp_path_factory.mktemp("prototypes"))
+    return place, fit(stored.source, stored.graph, place, TrainingParameters(encoder="prototypes"))
+
+
+def test_unseen_rows_are_placed_as_well_as_trained_ones(
+    laid_out: tuple[str, dict[str, Any]], digits: NDArray[np.float32]
+) -> None:
+    places = artefact.load_encoder(laid_out[0]).predict(digits, verbose=0)
+    held_out = artefact.load_ids(f"{laid_out[0]}/held_out.npy")
+    assert len(held_out) == 60
+    assert trustworthiness(digits, places, n_neighbors=15) > 0.96
+    trained = np.setdiff1d(np.arange(600), held_out)
+    alone = np.linalg.norm(places[held_out, None] - places[None, trained], axis=-1)
+    nearest = trained[np.argsort(alone, axis=1)[:, :15]]
+    apart = np.linalg.norm(digits[held_out, None] - digits[nearest], axis=-1).mean()
+    assert apart < 0.7 * np.linalg.norm(digits[held_out, None] - digits[None, trained], axis=-1).mean()
+
+
+def test_its_losses_fall_on_trained_and_on_unseen_rows(laid_out: tuple[str, dict[str, Any]]) -> None:
+    history = artefact.load_history(laid_out[0])
+    for name in ("loss", "val_loss"):
+        assert len(history[name]) == 20
+        assert history[name][-1] < 0.8 * history[name][0]
+
+
+def test_it_is_repeatable(laid_out: tuple[str, dict[str, Any]], stored: Stored, tmp_path: Path) -> None:
+    fit(stored.source, stored.graph, str(tmp_path), TrainingParameters(encoder="prototypes"))
+    again = artefact.load_encoder(str(tmp_path)).get_weights()
+    for one, other in zip(again, artefact.load_encoder(laid_out[0]).get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_it_can_be_trained_on_by_gradients(
+    laid_out: tuple[str, dict[str, Any]], stored: Stored, tmp_path: Path
+) -> None:
+    parameters = TrainingParameters(warm_start=laid_out[0], n_epochs=20, loss_report_frequency=2, n_training_epochs=1)
+    manifest = fit(stored.source, stored.graph, str(tmp_path), parameters)
+    assert manifest["history"]["val_loss"][0] < 1.2 * artefact.load_history(laid_out[0])["val_loss"][-1]
+    assert isinstance(artefact.load_encoder(str(tmp_path)), keras.Model)
