@@ -51,8 +51,7 @@ def build_graph(
 
 def graph_place(source: str, workspace: str, parameters: GraphParameters, salt: str | None = None) -> str:
     """Where the graph of this request is, or will be."""
-    files = [url for url in (parameters.labels, parameters.precomputed_knn) if url]
-    content = [fingerprints.fingerprint_tree(url) for url in files]
+    content = parameters.precomputed_knn and fingerprints.fingerprint_tree(parameters.precomputed_knn)
     data = fingerprints.fingerprint_source(source)
     name = fingerprints.request_id("graph", source=data, content=content, parameters=parameters.model_dump(), salt=salt)
     return urls.join(urls.absolute(workspace), "graphs", name)

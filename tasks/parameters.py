@@ -38,14 +38,8 @@ class GraphParameters(Group):
         None, "Distances from here on make no edge; None: the metric's bound."
     )
     angular_rp_forest: bool = _field(False, "Angular random projection trees in pynndescent.")
-    unique: bool = _field(False, "Build the graph over distinct rows only.")
     random_state: int = _field(42, "Seed: the same seed gives the same graph, on any number of workers.", ge=0)
     precomputed_knn: str | None = _field(None, "URL of a Zarr group with 'indices' and 'distances' to use instead.")
-    labels: str | None = _field(None, "URL of a label array for a supervised graph; -1 (or NaN) means unknown.")
-    target_metric: str = _field("categorical", "How labels compare: categorical, or a metric for continuous ones.")
-    target_metric_kwds: dict[str, float] = _field({}, "Arguments of the target metric.")
-    target_n_neighbors: int = _field(-1, "Neighbours in label space; -1: n_neighbors.", ge=-1)
-    target_weight: float = _field(0.5, "Weight of the labels, from 0 (data only) to 1 (labels only).", ge=0, le=1)
     n_partitions: int | None = _field(None, "Partitions of the rows; None: as many as partition_rows asks for.", ge=1)
     partition_rows: int | None = _field(None, "Most rows per partition; None: from the workers' memory limit.", ge=64)
     overlap: int = _field(2, "Partitions that each row joins, when there are several.", ge=1, le=8)
@@ -79,8 +73,7 @@ class TrainingParameters(Group):
     )
     n_training_epochs: int | None = _field(
         None,
-        "Passes over the edges of n_epochs, as in ParametricUMAP; None: 1, or 0 for 'prototypes' unless a decoder, "
-        "landmarks or a correlation are to be trained.",
+        "Passes over the edges of n_epochs, as in ParametricUMAP; None: 1, or 0 for 'prototypes', which are laid out.",
         ge=0,
     )
     loss_report_frequency: int = _field(

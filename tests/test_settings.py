@@ -14,9 +14,9 @@ def test_a_setting_goes_over_the_file_and_keeps_its_other_values() -> None:
 
 
 def test_values_are_yaml() -> None:
-    groups = read_groups(["training.hidden_units=[8, 4]", "graph.unique=true", "training.a=null"], "", EVERY)
+    groups = read_groups(["training.hidden_units=[8, 4]", "graph.angular_rp_forest=true", "training.a=null"], "", EVERY)
     assert groups["training"].model_dump()["hidden_units"] == [8, 4]
-    assert groups["graph"].model_dump()["unique"] is True
+    assert groups["graph"].model_dump()["angular_rp_forest"] is True
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from pumascale.tasks.graph import metrics
 from pumascale.tasks.parameters import GraphParameters
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import arrays, urls
 from pumascale.tasks.storage.errors import InputError
 
 
@@ -16,8 +16,39 @@ def check(source: str, parameters: GraphParameters) -> None:
     """
     n_rows = arrays.open_source(source).shape[0]
     metrics.check_metric(parameters.metric)
-    if n_rows < parameters.n_neighbors + 1:
+    _check_rows(source, n_rows, parameters.n_neighbors)
+    _check_partitions(n_rows, parameters)
+    if parameters.precomputed_knn:
+        _check_precomputed(parameters.precomputed_knn, n_rows, parameters.n_neighbors)
+
+
+def _check_rows(source: str, n_rows: int, n_neighbors: int) -> None:
+    if n_rows < n_neighbors + 1:
         raise InputError(
-            f"{source} has {n_rows} rows, too few for graph.n_neighbors={parameters.n_neighbors}. "
-            f"Expected at least {parameters.n_neighbors + 1} rows, or a smaller graph.n_neighbors."
+            f"{source} has {n_rows} rows, too few for graph.n_neighbors={n_neighbors}. "
+            f"Expected at least {n_neighbors + 1} rows, or a smaller graph.n_neighbors."
         )
+
+
+def _check_partitions(n_rows: int, parameters: GraphParameters) -> None:
+    least = 4 * parameters.n_neighbors
+    if parameters.partition_rows is not None and parameters.partition_rows < least:
+        raise InputError(
+            f"graph.partition_rows={parameters.partition_rows} is too small for graph.n_neighbors="
+            f"{parameters.n_neighbors}: most neighbours would lie elsewhere. Expected at least {least}."
+        )
+    if parameters.n_partitions is not None and parameters.n_partitions * least > max(n_rows, least) * 2:
+        raise InputError(
+            f"graph.n_partitions={parameters.n_partitions} leaves few of the {n_rows} rows to each. "
+            f"Expected at most {max(1, 2 * n_rows // least)}."
+        )
+
+
+def _check_precomputed(url: str, n_rows: int, n_neighbors: int) -> None:
+    shapes = {name: arrays.open_source(urls.join(url, name)).shape for name in ("indices", "distances")}
+    for name, shape in shapes.items():
+        if len(shape) != 2 or shape[0] != n_rows or shape[1] < n_neighbors - 1 or shape != shapes["indices"]:
+            raise InputError(
+                f"graph.precomputed_knn: {url}/{name} has shape {shape}. Expected ({n_rows}, {n_neighbors}) with each "
+                f"row itself in column 0, or ({n_rows}, {n_neighbors - 1}) and more without it; the same for both arrays."
+            )

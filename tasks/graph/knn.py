@@ -88,7 +88,9 @@ def _nearest(distances: NDArray[np.float32], ids: NDArray[np.intp], n_neighbors:
     return np.take_along_axis(nearest, order, axis=1).astype(np.int32), chosen
 
 
-def put_self_first(ids: NDArray[Any], indices: NDArray[Any], distances: NDArray[np.float32], n_neighbors: int) -> Neighbors:
+def put_self_first(
+    ids: NDArray[Any], indices: NDArray[Any], distances: NDArray[np.float32], n_neighbors: int
+) -> Neighbors:
     """Move each row itself to column 0 and keep its n_neighbors - 1 nearest others; -1 and inf stay at the end."""
     itself = indices == ids[:, None]
     keys = np.where(itself, -1.0, np.where(indices < 0, np.inf, distances))

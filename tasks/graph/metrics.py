@@ -14,8 +14,26 @@ from pumascale.tasks.storage.errors import InputError, nearest_name
 DISCONNECTION_DISTANCES = {
     "correlation": 2.0, "cosine": 2.0, "hellinger": 1.0, "jaccard": 1.0, "bit_jaccard": 1.0, "dice": 1.0,
 }  # fmt: skip
-BINARY = {"jaccard", "dice", "matching", "kulsinski", "rogerstanimoto", "russellrao", "sokalmichener", "sokalsneath", "yule"}
-NON_NEGATIVE = {"hellinger", "jensen_shannon", "jensen-shannon", "kantorovich", "wasserstein", "symmetric_kl", "symmetric-kl"}
+BINARY = {
+    "jaccard",
+    "dice",
+    "matching",
+    "kulsinski",
+    "rogerstanimoto",
+    "russellrao",
+    "sokalmichener",
+    "sokalsneath",
+    "yule",
+}
+NON_NEGATIVE = {
+    "hellinger",
+    "jensen_shannon",
+    "jensen-shannon",
+    "kantorovich",
+    "wasserstein",
+    "symmetric_kl",
+    "symmetric-kl",
+}
 
 
 def check_metric(metric: str) -> None:

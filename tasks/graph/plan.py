@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pumascale.tasks.graph.memory import default_partition_rows
 from pumascale.tasks.parameters import GraphParameters
-from pumascale.tasks.storage import arrays, urls
+from pumascale.tasks.storage import arrays, graph_store, urls
 
-BLOCK_BYTES = 64 * 2**20
+MOST_BLOCK_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -24,25 +26,30 @@ class Plan:
     parameters: GraphParameters
 
     def member(self, name: str) -> str:
-        """URL of an array of the graph."""
+        """URL of an array over all rows."""
         return urls.join(self.place, name)
+
+    def part(self, partition: int, name: str) -> str:
+        """URL of an array of a partition."""
+        return graph_store.partition_url(self.place, partition, name)
 
     def scratch(self, *parts: str) -> str:
         """URL of something that is gone when the graph is finished."""
         return urls.join(self.place, "scratch", *parts)
 
-    def partition_ids(self, partition: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Global ids of the partition's rows, ascending."""
-        start, stop = np.asarray(arrays.open_array(self.member("partition_offsets"))[partition : partition + 2])
-        return np.asarray(arrays.open_array(self.member("partition_rows"))[int(start) : int(stop)])
+    @property
+    def overlap(self) -> int:
+        """Partitions that each row joins."""
+        return min(self.parameters.overlap, self.n_partitions)
 
 
 @dataclass(frozen=True)
 class PartitionTask:
-    """Work on one partition."""
+    """Work on one partition; `turn` tells the repair passes apart."""
 
     plan: Plan
     partition: int
+    turn: int = 0
 
     @property
     def name(self) -> str:
@@ -57,6 +64,7 @@ class BlockTask:
     plan: Plan
     start: int
     stop: int
+    turn: int = 0
     mean_distance: float = 0.0
 
     @property
@@ -65,26 +73,35 @@ class BlockTask:
         return f"{self.start:012d}"
 
 
-def make_plan(source: str, place: str, parameters: GraphParameters, n_partitions: int) -> Plan:
-    """Plan the build; blocks are those of the shards of `knn_indices`, so that a task writes whole shards."""
+def make_plan(source: str, place: str, parameters: GraphParameters, worker_memory: int | None) -> Plan:
+    """Plan the build: one partition where the data fits a worker, else as many as the bound on their rows asks for."""
     shape = arrays.open_source(source).shape
-    block_rows = arrays.shard_rows(8 * parameters.n_neighbors, shape[0])
-    return Plan(source, place, shape[0], int(np.prod(shape[1:])), n_partitions, block_rows, parameters)
+    n_features = int(np.prod(shape[1:]))
+    bound = parameters.partition_rows or default_partition_rows(worker_memory, n_features, parameters.n_neighbors)
+    n_partitions = parameters.n_partitions or _enough_partitions(shape[0], bound, parameters.overlap)
+    row_bytes = max(8 * parameters.n_neighbors, 4 * n_features)
+    block_rows = max(1024, min(MOST_BLOCK_BYTES // row_bytes, shape[0]) // 1024 * 1024)
+    return Plan(source, place, shape[0], n_features, n_partitions, block_rows, parameters)
 
 
-def partition_tasks(plan: Plan) -> list[PartitionTask]:
+def _enough_partitions(n_rows: int, bound: int, overlap: int) -> int:
+    """One, or so many that with overlap they stay a third below the bound on average: sizes vary."""
+    return 1 if n_rows <= bound else max(overlap + 1, -(-3 * n_rows * overlap // (2 * bound)))
+
+
+def partition_tasks(plan: Plan, turn: int = 0) -> list[PartitionTask]:
     """One task per partition."""
-    return [PartitionTask(plan, partition) for partition in range(plan.n_partitions)]
+    return [PartitionTask(plan, partition, turn) for partition in range(plan.n_partitions)]
 
 
-def block_tasks(plan: Plan, mean_distance: float = 0.0) -> list[BlockTask]:
+def block_tasks(plan: Plan, turn: int = 0, mean_distance: float = 0.0) -> list[BlockTask]:
     """One task per block of rows."""
     blocks = arrays.row_blocks(plan.n_rows, plan.block_rows)
-    return [BlockTask(plan, start, stop, mean_distance) for start, stop in blocks]
+    return [BlockTask(plan, start, stop, turn, mean_distance) for start, stop in blocks]
 
 
 def create_store(plan: Plan) -> None:
-    """Metadata first: every array whose size is known, before any task writes a region of it."""
+    """Metadata first: every array over all rows, in shards of a block, before any task writes a region of it."""
     n_rows, k = plan.n_rows, plan.parameters.n_neighbors
     arrays.create_group(plan.place, {"n_rows": n_rows, "n_neighbors": k, "metric": plan.parameters.metric})
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -92,15 +109,20 @@ def create_store(plan: Plan) -> None:
         "knn_dists": ((n_rows, k), np.float32),
         "sigmas": ((n_rows,), np.float32),
         "rhos": ((n_rows,), np.float32),
+        "scratch/partitions_of": ((n_rows, plan.overlap), np.int32),
     }
     for name, (shape, dtype) in shapes.items():
         arrays.create_array(plan.member(name), shape=shape, dtype=dtype, shard_rows=plan.block_rows)
 
 
-def write_whole(url: str, values: np.ndarray[Any, Any]) -> None:
-    """Write an array whose size only its maker knows; a killed run's half of it is replaced."""
-    if urls.list_objects(url):
-        urls.remove_tree(url)
-    arrays.create_array(url, shape=values.shape, dtype=values.dtype)[:] = values
+def read(url: str, rows: slice = slice(None)) -> NDArray[Any]:
+    """Consecutive rows of an array."""
+    return np.asarray(arrays.open_array(url)[rows])
 
 
+def gather(url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
+    """The rows `ids`, ascending, of an array; a run of consecutive ones is read as such."""
+    array = arrays.open_array(url)
+    if len(ids) and ids[-1] - ids[0] + 1 == len(ids):
+        return np.asarray(array[int(ids[0]) : int(ids[-1]) + 1])
+    return np.asarray(array.oindex[(ids, *[slice(None)] * (array.ndim - 1))])

@@ -1,4 +1,4 @@
-"""Measured recall: the exact neighbours of a random sample of rows, found block by block, against those in the graph."""
+"""Measured recall: exact neighbours of a random sample of rows, found block by block, against those in the graph."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def draw_sample(n_rows: int, size: int, random_state: int) -> NDArray[np.int64]:
 
 def block_candidates(task: Candidates) -> Nearest:
     """Ids and distances of the block's rows nearest to each sampled row, (sample, <= n_neighbors - 1)."""
-    array = arrays.open_source(task.source)
+    array = arrays.open_array(task.source)
     queries = read_sample(array, np.array(task.ids))
     start, stop = task.block
     rows = arrays.read_rows(array, start, stop).reshape(stop - start, -1)
@@ -71,7 +71,9 @@ def _best(ids: NDArray[np.int64], distances: NDArray[np.float32], count: int) ->
     return np.take_along_axis(ids, columns, axis=1), np.take_along_axis(chosen, order, axis=1)
 
 
-def recall_per_row(exact: Nearest, knn_indices: NDArray[np.int64], knn_dists: NDArray[np.float32]) -> NDArray[np.float64]:
+def recall_per_row(
+    exact: Nearest, knn_indices: NDArray[np.int64], knn_dists: NDArray[np.float32]
+) -> NDArray[np.float64]:
     """Share of each sampled row's exact neighbours that the graph has, or that it ties with; float64 (sample,)."""
     found = knn_indices[:, 1:]
     hits = (exact[0][:, :, None] == found[:, None, :]).any(axis=2)

@@ -3,6 +3,8 @@
 from functools import cache
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
 BASE = ["#4269d0", "#efb118", "#ff725c", "#3ca951", "#a463f2", "#38b2c8", "#ff8ab7", "#9c6b4e"]
@@ -11,9 +13,13 @@ MOST = 60
 
 
 def class_colors(n_classes: int) -> list[str]:
-    """One colour per class as '#rrggbb', the first ones the most distinct; beyond 60 the colours repeat."""
-    palette = _palette()
-    return [palette[index % MOST] for index in range(n_classes)]
+    """One colour for each of up to 60 classes as '#rrggbb', the first ones the most distinct."""
+    return _palette()[:n_classes]
+
+
+def ordered_colors(n_ranges: int) -> list[str]:
+    """Colours from low to high: matplotlib's plasma, without its ends, which vanish on black or white."""
+    return [to_hex(colormaps["plasma"](share)) for share in np.linspace(0.12, 0.86, n_ranges)]
 
 
 @cache
@@ -22,7 +28,8 @@ def _palette() -> list[str]:
     steps = np.linspace(16, 240, 15)
     candidates = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3).astype(int)
     places = oklab(candidates)
-    legible = (places[:, 0] > 0.48) & (places[:, 0] < 0.82) & (np.hypot(places[:, 1], places[:, 2]) > 0.07)
+    chroma = np.hypot(places[:, 1], places[:, 2])
+    legible = (places[:, 0] > 0.5) & (places[:, 0] < 0.8) & (chroma > 0.06) & (chroma < 0.2)
     candidates, places = candidates[legible], places[legible]
     chosen = list(BASE)
     nearest = np.min([_distance(places, color) for color in [*BASE, GRAY]], axis=0)

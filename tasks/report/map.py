@@ -12,13 +12,12 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from pumascale.tasks.report.colors import class_colors, rgb
+from pumascale.tasks.report.colors import rgb
 from pumascale.tasks.report.labels import Classes
 from pumascale.tasks.report.names import name_places
 
 SIZE = 1400  # pixels of the longer side
 MOST_AS_DISCS = 200_000
-MOST_IN_LEGEND = 62
 LEGEND_LINES = 32
 MOST_LETTERS = 24
 BACKGROUNDS = {"light": "#ffffff", "dark": "#101317"}
@@ -38,20 +37,26 @@ def draw_map(points: NDArray[np.float32], classes: Classes, theme: str = "light"
     theme : {"light", "dark"}
     """
     placed = np.isfinite(points).all(axis=1)
-    x, y = points[placed, 0], points[placed, 1] if points.shape[1] > 1 else np.zeros(placed.sum(), np.float32)
-    codes, colors, window = classes.codes[placed], class_colors(len(classes.names)), view(x, y)
-    picture = shade(x, y, codes, colors, window, theme)
-    shown = min(len(classes.names), MOST_IN_LEGEND) if len(classes.names) > 1 else 0
-    figure, width = _frame(picture, _legend_width(classes.names[:shown]), theme)
-    if shown:
-        _legend(figure, classes, colors[:shown], theme, width)
-        for code, (at_x, at_y) in name_places(x, y, codes, window).items():
+    x, y = plane(points[placed])
+    codes, window = classes.codes[placed], view(x, y)
+    picture = shade(x, y, codes, classes.colors, window, theme)
+    labelled = len(classes.names) > 1
+    figure, width = _frame(picture, _legend_width(classes.names) if labelled else 0, theme)
+    if labelled:
+        _legend(figure, classes, theme, width)
+        places = {} if classes.ordered else name_places(x, y, codes, window)
+        for code, (at_x, at_y) in places.items():
             across, up = (at_x - window[0]) / (window[1] - window[0]), (at_y - window[2]) / (window[3] - window[2])
             _name(figure, across * width, up, classes.names[code], theme)
     _note(figure, x, y, window, theme)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor=BACKGROUNDS[theme])
     return buffer.getvalue()
+
+
+def plane(points: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The first two components; the second is 0 where there is but one."""
+    return points[:, 0], points[:, 1] if points.shape[1] > 1 else np.zeros(len(points), np.float32)
 
 
 def shade(
@@ -73,7 +78,7 @@ def shade(
 
 
 def view(x: NDArray[np.float32], y: NDArray[np.float32]) -> Window:
-    """What is shown: all rows, save where 1 in 50 of them would leave most of the picture empty."""
+    """What is shown: all rows, save where 1 in 25 of them would leave most of the picture empty."""
     if not len(x):
         return (0.0, 1.0, 0.0, 1.0)
     (x0, x1), (y0, y1) = _range(x), _range(y)
@@ -85,9 +90,9 @@ def view(x: NDArray[np.float32], y: NDArray[np.float32]) -> Window:
 
 
 def _range(values: NDArray[np.float32]) -> tuple[float, float]:
-    low, high = np.quantile(values.astype(np.float64), (0.01, 0.99))
-    reach = 0.25 * (high - low)
-    return max(float(values.min()), low - reach), min(float(values.max()), high + reach)
+    low, high = np.quantile(values.astype(np.float64), (0.02, 0.98))
+    reach = 0.2 * (high - low)
+    return max(float(np.min(values)), low - reach), min(float(np.max(values)), high + reach)
 
 
 def _pixels(window: Window) -> tuple[int, int]:
@@ -135,11 +140,15 @@ def _pixel_counts(
     import datashader
     import pandas as pd
 
-    frame = pd.DataFrame({"x": x, "y": y, "code": pd.Categorical(codes, categories=range(len(palette)))})
     canvas = datashader.Canvas(width, height, window[:2], window[2:])
-    by_class = np.asarray(canvas.points(frame, "x", "y", datashader.count_cat("code")))[::-1]
-    counts = by_class.sum(axis=-1).astype(np.float64)
-    return counts, (by_class @ palette) / np.maximum(counts, 1e-9)[..., None]
+    counts, sums = np.zeros((height, width)), np.zeros((height, width, 3))
+    # Class by class: all at once would hold a count for each pixel and class.
+    for code, color in enumerate(palette):
+        mine = codes == code
+        found = canvas.points(pd.DataFrame({"x": x[mine], "y": y[mine]}), "x", "y").to_numpy()[::-1].astype(np.float64)
+        counts += found
+        sums += found[..., None] * color
+    return counts, sums / np.maximum(counts, 1e-9)[..., None]
 
 
 def _strength(counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -161,27 +170,32 @@ def _frame(picture: NDArray[np.uint8], legend: int, theme: str) -> tuple[Figure,
 
 def _legend_width(names: list[str]) -> int:
     """Pixels, by the longest name."""
-    longest = min(max((len(name) for name in names), default=0), MOST_LETTERS)
+    longest = min(max(len(name) for name in names), MOST_LETTERS)
     return -(-len(names) // LEGEND_LINES) * (110 + 9 * longest)
 
 
-def _legend(figure: Figure, classes: Classes, colors: list[str], theme: str, left: float) -> None:
-    shown = zip(classes.names, classes.counts, colors, strict=False)
+def _legend(figure: Figure, classes: Classes, theme: str, left: float) -> None:
+    shown = zip(classes.names, classes.counts, classes.colors, strict=True)
     handles = [Patch(color=color, label=f"{name[:MOST_LETTERS]}  {count:,}") for name, count, color in shown]
-    hidden = len(classes.names) - len(colors)
-    if hidden:
-        handles.append(Patch(alpha=0, label=f"{hidden} more"))
     figure.legend(
         handles=handles, loc="center left", bbox_to_anchor=(left, 0.5), frameon=False, fontsize=7.5,
         labelcolor=INKS[theme], handlelength=1.0, handleheight=1.0, borderaxespad=0.5, columnspacing=1.2,
-        ncols=-(-len(colors) // LEGEND_LINES),
+        ncols=-(-len(handles) // LEGEND_LINES),
     )  # fmt: skip
 
 
 def _name(figure: Figure, across: float, up: float, name: str, theme: str) -> None:
+    """Just above its place, so that a cluster of a few pixels stays visible."""
     halo = [withStroke(linewidth=2.5, foreground=BACKGROUNDS[theme])]
     figure.text(
-        across, up, name[:MOST_LETTERS], color=INKS[theme], ha="center", va="center", fontsize=8, path_effects=halo
+        across,
+        up + 0.005,
+        name[:MOST_LETTERS],
+        color=INKS[theme],
+        ha="center",
+        va="bottom",
+        fontsize=9,
+        path_effects=halo,
     )
 
 

@@ -29,7 +29,7 @@ def name_places(
 
 
 def _cells(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.int64]:
-    return np.clip((values - low) / (high - low) * CELLS, -1, CELLS).astype(np.int64)
+    return np.asarray(np.clip((values - low) / (high - low) * CELLS, -1, CELLS), np.int64)
 
 
 def _around(columns: NDArray[np.int64], lines: NDArray[np.int64]) -> NDArray[Any]:

@@ -3,14 +3,16 @@
 import base64
 import html
 import json
+import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.report.colors import class_colors
 from pumascale.tasks.report.labels import Classes
-from pumascale.tasks.report.tables import flatten, show
+from pumascale.tasks.report.map import Window, plane, view
+from pumascale.tasks.report.names import name_places
+from pumascale.tasks.report.tables import flatten, quality_table, show
 from pumascale.tasks.report.template import PAGE
 
 MOST_POINTS = 200_000
@@ -39,14 +41,18 @@ def make_page(
         What the pointer shows for each row.
     """
     ids = _sample(points, random_state)
+    x, y = plane(points[ids])
+    window = view(x, y)
     data = {
-        "x": _pack(points[ids, 0]),
-        "y": _pack(points[ids, 1] if points.shape[1] > 1 else np.zeros(len(ids), np.float32)),
+        "x": _pack(x),
+        "y": _pack(y),
+        "window": window,
+        "places": _names(points, ids, classes, window),
         "id": _pack(ids.astype(np.uint32)),
         "code": _pack(classes.codes[ids].astype(np.uint16)),
         "names": classes.names,
         "counts": classes.counts,
-        "colors": class_colors(len(classes.names)),
+        "colors": classes.colors,
         "texts": None if texts is None else [texts[row] for row in ids],
     }
     note = f"{len(points):,} rows" + (f", a sample of {len(ids):,} drawn" if len(ids) < len(points) else "")
@@ -59,10 +65,16 @@ def make_page(
         # '<' is escaped so that no text can close the script element.
         "DATA": json.dumps(data).replace("<", "\\u003c"),
     }
-    page = PAGE
-    for name, value in parts.items():
-        page = page.replace("{{" + name + "}}", value, 1)
-    return page
+    # One pass: what is filled in may itself look like a place to fill.
+    return re.sub(r"\{\{([A-Z]+)\}\}", lambda place: parts[place[1]], PAGE)
+
+
+def _names(points: NDArray[np.float32], ids: NDArray[np.int64], classes: Classes, window: Window) -> list[list[Any]]:
+    """What is written on the map: a name and its place."""
+    if len(classes.names) < 2 or classes.ordered:
+        return []
+    x, y = plane(points[ids])
+    return [[classes.names[code], *place] for code, place in name_places(x, y, classes.codes[ids], window).items()]
 
 
 def _sample(points: NDArray[np.float32], random_state: int) -> NDArray[np.int64]:
@@ -78,6 +90,8 @@ def _pack(values: NDArray[Any]) -> str:
 
 def _quality(quality: dict[str, Any]) -> str:
     kinds = [kind for kind in ("trained", "held_out") if kind in quality]
+    if not kinds:
+        return f"<p>{html.escape(quality_table(quality))}</p>"
     names = list(dict.fromkeys(name for kind in kinds for name in quality[kind]))
     head = "".join(f"<th>{html.escape(kind.replace('_', '-'))} rows</th>" for kind in kinds)
     body = "".join(
@@ -85,7 +99,7 @@ def _quality(quality: dict[str, Any]) -> str:
         + "".join(f"<td>{html.escape(show(quality[kind].get(name)))}</td>" for kind in kinds) + "</tr>"
         for name in names
     )  # fmt: skip
-    return f"<table><tr><th></th>{head}</tr>{body}</table>" if kinds else ""
+    return f"<table><tr><th></th>{head}</tr>{body}</table>"
 
 
 def _table(name: str, content: dict[str, Any]) -> str:

@@ -8,16 +8,23 @@ LEFT_OUT = {"token", "committed", "parameters", "history", "versions", "source",
 def stage_table(stage: str, manifest: dict[str, Any]) -> str:
     """One stage's figures, a line each."""
     figures = {name: value for name, value in flatten(manifest).items() if name.split(".")[0] not in LEFT_OUT}
-    lines = [f"| {name} | {show(value)} |" for name, value in figures.items()]
+    lines = [f"| {name} | {_cell(value)} |" for name, value in figures.items()]
     return "\n".join([f"### {stage}", "", "| figure | value |", "|---|---|", *lines])
 
 
 def quality_table(quality: dict[str, Any]) -> str:
     """Quality of the map on trained and on held-out rows, side by side."""
     kinds = [kind for kind in ("trained", "held_out") if kind in quality]
+    if not kinds:
+        return "Not measured: the map shows other rows than the model was trained on, or too few."
     names = list(dict.fromkeys(name for kind in kinds for name in quality[kind]))
-    lines = [f"| {name} | " + " | ".join(show(quality[kind].get(name)) for kind in kinds) + " |" for name in names]
+    lines = [f"| {name} | " + " | ".join(_cell(quality[kind].get(name)) for kind in kinds) + " |" for name in names]
     return "\n".join([f"| figure | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|", *lines])
+
+
+def _cell(value: Any) -> str:
+    """A figure that stays within its cell."""
+    return show(value).replace("|", "\\|").replace("\n", " ")
 
 
 def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -38,5 +45,5 @@ def show(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list):
-        return ", ".join(show(part) for part in value[:6])
-    return str(value).replace("|", "\\|")
+        return ", ".join([*(show(part) for part in value[:6]), *(["..."] if len(value) > 6 else [])])
+    return str(value)

@@ -5,12 +5,12 @@ PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>{{TITLE}}</title>
 <style>
 :root { --paper: #ffffff; --ink: #1d2126; --soft: #68707a; --line: #e3e6ea; --panel: #f7f8fa; }
 @media (prefers-color-scheme: dark) {
   :root { --paper: #101317; --ink: #e6e8eb; --soft: #98a1ab; --line: #2a3038; --panel: #171b20; }
-  img { filter: invert(0.92) hue-rotate(180deg); }
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
@@ -19,10 +19,11 @@ header { padding-bottom: 0; }
 h1 { font-size: 22px; margin: 0; font-weight: 650; overflow-wrap: anywhere; }
 header p { color: var(--soft); margin: 2px 0 0; }
 #stage { display: grid; grid-template-columns: minmax(0, 1fr) 210px; gap: 18px; }
-#frame { position: relative; height: min(72vh, 760px); border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
+#frame { position: relative; height: min(72vh, 760px); border: 1px solid var(--line); border-radius: 10px;
+  overflow: hidden; }
 canvas { width: 100%; height: 100%; display: block; cursor: grab; touch-action: none; }
-#tip { position: absolute; pointer-events: none; max-width: 340px; padding: 6px 10px; border-radius: 7px; font-size: 13px;
-  background: var(--ink); color: var(--paper); display: none; }
+#tip { position: absolute; pointer-events: none; max-width: 340px; padding: 6px 10px; border-radius: 7px;
+  font-size: 13px; background: var(--ink); color: var(--paper); display: none; }
 #legend { list-style: none; margin: 0; padding: 0; overflow: auto; max-height: min(72vh, 760px); font-size: 13px; }
 #legend li { display: flex; gap: 8px; align-items: center; padding: 2px 6px; border-radius: 6px; cursor: pointer; }
 #legend li:hover, #legend li.on { background: var(--panel); }
@@ -33,7 +34,8 @@ canvas { width: 100%; height: 100%; display: block; cursor: grab; touch-action: 
 .card { border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; overflow: auto; }
 h2 { font-size: 15px; margin: 0 0 8px; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; }
-th, td { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); font-weight: 400; overflow-wrap: anywhere; }
+th, td { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); font-weight: 400;
+  overflow-wrap: anywhere; }
 td { font-variant-numeric: tabular-nums; }
 th { color: var(--soft); }
 details { margin-bottom: 6px; }
@@ -43,11 +45,11 @@ img { max-width: 100%; }
 </style>
 </head>
 <body>
-<header><h1>{{TITLE}}</h1><p>{{NOTE}} · drag to pan, wheel to zoom, double-click to see all</p></header>
+<header><h1>{{TITLE}}</h1><p>{{NOTE}} · drag to pan, wheel to zoom, double-click to start over</p></header>
 <main>
 <div id="stage"><div id="frame"><canvas id="map"></canvas><div id="tip"></div></div><ul id="legend"></ul></div>
 <div class="cards">
-<section class="card"><h2>Quality, measured on sampled rows</h2>{{QUALITY}}</section>
+<section class="card"><h2>Quality of the map, on sampled rows</h2>{{QUALITY}}</section>
 <section class="card"><h2>Training</h2>{{LOSS}}</section>
 <section class="card"><h2>How it was made</h2>{{TABLES}}</section>
 </div>
@@ -59,18 +61,13 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer;
 const x = new Float32Array(bytes(data.x)), y = new Float32Array(bytes(data.y));
 const id = new Uint32Array(bytes(data.id)), code = new Uint16Array(bytes(data.code));
-const canvas = document.getElementById("map"), tip = document.getElementById("tip"), legend = document.getElementById("legend");
+const [canvas, tip, legend] = ["map", "tip", "legend"].map(name => document.getElementById(name));
 const pen = canvas.getContext("2d");
 let scale = 1, first = 1, left = 0, top_ = 0, chosen = -1, queued = false;
 
-function extent(values) {
-  let low = Infinity, high = -Infinity;
-  for (const value of values) { if (value < low) low = value; if (value > high) high = value; }
-  return [low, high];
-}
-function seeAll() {
-  const [x0, x1] = extent(x), [y0, y1] = extent(y), width = canvas.clientWidth, height = canvas.clientHeight;
-  scale = 0.94 * Math.min(width / Math.max(x1 - x0, 1e-6), height / Math.max(y1 - y0, 1e-6));
+function startOver() {
+  const [x0, x1, y0, y1] = data.window, width = canvas.clientWidth, height = canvas.clientHeight;
+  scale = first = Math.min(width / (x1 - x0), height / (y1 - y0));
   left = width / 2 - scale * (x0 + x1) / 2;
   top_ = height / 2 + scale * (y0 + y1) / 2;
   later();
@@ -81,7 +78,8 @@ function draw() {
   const ratio = window.devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
   canvas.width = width * ratio; canvas.height = height * ratio;
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-  const base = Math.max(0.7, Math.min(3.2, 60 / Math.sqrt(x.length))) * Math.min(2.5, Math.max(1, Math.sqrt(scale / first)));
+  const zoom = Math.min(2.5, Math.max(1, Math.sqrt(scale / first)));
+  const base = zoom * Math.max(0.7, Math.min(3.2, 140 / Math.sqrt(x.length)));
   for (let layer = 0; layer < data.names.length; layer++) {
     const kind = data.names.length - 1 - layer, dim = chosen >= 0 && kind !== chosen;
     pen.fillStyle = data.colors[kind]; pen.globalAlpha = dim ? 0.06 : 0.75;
@@ -95,6 +93,16 @@ function draw() {
     pen.fill();
   }
   pen.globalAlpha = 1;
+  writeNames();
+}
+function writeNames() {
+  const style = getComputedStyle(document.documentElement);
+  pen.font = "600 13px system-ui, sans-serif"; pen.textAlign = "center"; pen.lineJoin = "round"; pen.lineWidth = 3.5;
+  pen.strokeStyle = style.getPropertyValue("--paper"); pen.fillStyle = style.getPropertyValue("--ink");
+  for (const [name, at, up] of data.places) {
+    const px = left + scale * at, py = top_ - scale * up - 6;
+    pen.strokeText(name, px, py); pen.fillText(name, px, py);
+  }
 }
 function nearest(px, py) {
   let best = -1, distance = 100;
@@ -111,19 +119,22 @@ function point(event) {
   const lines = ["row " + id[i]];
   if (data.names.length > 1) lines.push(data.names[code[i]]);
   if (data.texts) lines.push(data.texts[i]);
-  tip.replaceChildren(...lines.map(line => { const div = document.createElement("div"); div.textContent = line; return div; }));
-  tip.style.left = Math.min(event.offsetX + 14, canvas.clientWidth - 350) + "px";
-  tip.style.top = event.offsetY + 14 + "px";
+  tip.replaceChildren(...lines.map(line => element("div", line)));
+  tip.style.left = Math.max(0, Math.min(event.offsetX + 14, canvas.clientWidth - tip.offsetWidth - 4)) + "px";
+  tip.style.top = Math.max(0, Math.min(event.offsetY + 14, canvas.clientHeight - tip.offsetHeight - 4)) + "px";
+}
+function element(name, text) {
+  const made = document.createElement(name);
+  made.textContent = text;
+  return made;
 }
 const members = data.names.map(() => []);
 for (let i = 0; i < code.length; i++) members[code[i]].push(i);
 data.names.forEach((name, kind) => {
   if (data.names.length < 2) return;
-  const item = document.createElement("li"), swatch = document.createElement("i"), text = document.createElement("span");
-  const count = document.createElement("b");
-  swatch.style.background = data.colors[kind]; text.textContent = name; text.title = name;
-  count.textContent = data.counts[kind].toLocaleString("en");
-  item.append(swatch, text, count);
+  const item = element("li", ""), swatch = element("i", ""), text = element("span", name);
+  swatch.style.background = data.colors[kind]; text.title = name;
+  item.append(swatch, text, element("b", data.counts[kind].toLocaleString("en")));
   item.onclick = () => {
     chosen = chosen === kind ? -1 : kind;
     [...legend.children].forEach((other, index) => other.classList.toggle("on", index === chosen));
@@ -139,16 +150,18 @@ canvas.addEventListener("wheel", event => {
   scale *= factor; later();
 }, { passive: false });
 let drag = null;
-canvas.addEventListener("pointerdown", event => { drag = [event.clientX - left, event.clientY - top_]; canvas.setPointerCapture(event.pointerId); });
+canvas.addEventListener("pointerdown", event => {
+  drag = [event.clientX - left, event.clientY - top_]; canvas.setPointerCapture(event.pointerId);
+});
 canvas.addEventListener("pointerup", () => { drag = null; });
 canvas.addEventListener("pointerleave", () => { tip.style.display = "none"; });
 canvas.addEventListener("pointermove", event => {
   if (drag) { left = event.clientX - drag[0]; top_ = event.clientY - drag[1]; later(); } else point(event);
 });
-canvas.addEventListener("dblclick", seeAll);
-window.addEventListener("resize", seeAll);
-seeAll();
-first = scale;
+canvas.addEventListener("dblclick", startOver);
+window.addEventListener("resize", startOver);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", later);
+startOver();
 document.body.dataset.ready = String(x.length);
 </script>
 </body>

@@ -194,6 +194,14 @@ def _opened_same(url: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> zarr
     return array
 
 
+def write_whole(url: str, values: NDArray[Any]) -> None:
+    """Write an array whose size only its maker knows; what a killed run left of it is replaced."""
+    urls.remove_tree(url)
+    array = create_array(url, shape=values.shape, dtype=values.dtype)
+    if values.size:
+        array[:] = values
+
+
 def row_blocks(n_rows: int, block_rows: int) -> list[tuple[int, int]]:
     """(start, stop) of consecutive blocks of `block_rows` rows; the last may be shorter."""
     return [(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)]

@@ -1,9 +1,10 @@
 """The schema of a graph at `<workspace>/graphs/<id>`, and how to read it.
 
-Arrays of the Zarr group: `knn_indices` int64 and `knn_dists` float32 (n, n_neighbors), ascending, the row itself in
-column 0; `sigmas`, `rhos` float32 (n,); `partition_rows` int64, the partitions' global row ids one after the other,
-and `partition_offsets`; `edge_head`, `edge_tail` int32 local to the partition, `edge_weight` float32, each undirected
-edge once, and `edge_offsets`; `rows`, the partitions' data in the order of `partition_rows`, where there are several.
+Arrays over all rows: `knn_indices` int64 and `knn_dists` float32 (n, n_neighbors), ascending, the row itself in column
+0; `sigmas`, `rhos` float32 (n,). The edges lie by partition, a neighbourhood of rows, in arrays of their own, so that
+a task writes whole objects and training can stream them: `partitions/<p>/rows` int64, the global row ids;
+`partitions/<p>/head`, `tail` int32, indices into them, and `weight` float32, each undirected edge of the graph once, in
+one partition that holds both its ends; `partitions/<p>/data`, the rows themselves, where there are several partitions.
 """
 
 from dataclasses import dataclass
@@ -47,16 +48,25 @@ def open_member(place: str, name: str) -> zarr.Array[Any]:
 
 
 def n_partitions(place: str) -> int:
-    """Number of partitions of the graph at `place`."""
-    return int(open_member(place, "partition_offsets").shape[0]) - 1
+    """Number of partitions of the finished graph at `place`."""
+    return int(read_graph_manifest(place)["n_partitions"])
+
+
+def partition_url(place: str, partition: int, name: str) -> str:
+    """URL of an array of a partition."""
+    return urls.join(place, "partitions", f"{partition:06d}", name)
 
 
 def read_partition(place: str, partition: int) -> Partition:
     """Read one partition: its row ids and its edges."""
-    rows = _slice(place, "partition_offsets", partition)
-    edges = _slice(place, "edge_offsets", partition)
-    head, tail, weight = (_read(place, f"edge_{name}", edges) for name in ("head", "tail", "weight"))
-    return Partition(_read(place, "partition_rows", rows), head, tail, weight)
+    names = ("rows", "head", "tail", "weight")
+    return Partition(*(np.asarray(arrays.open_array(partition_url(place, partition, name))[:]) for name in names))
+
+
+def write_partition(place: str, partition: int, content: Partition) -> None:
+    """Write one partition whole; what a killed run left of it is replaced."""
+    for name in ("rows", "head", "tail", "weight"):
+        arrays.write_whole(partition_url(place, partition, name), getattr(content, name))
 
 
 def read_edges(place: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
@@ -65,12 +75,3 @@ def read_edges(place: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
     head = np.concatenate([part.rows[part.head] for part in parts])
     tail = np.concatenate([part.rows[part.tail] for part in parts])
     return head, tail, np.concatenate([part.weight for part in parts])
-
-
-def _slice(place: str, offsets: str, partition: int) -> slice:
-    start, stop = np.asarray(open_member(place, offsets)[partition : partition + 2])
-    return slice(int(start), int(stop))
-
-
-def _read(place: str, name: str, rows: slice) -> NDArray[Any]:
-    return np.asarray(open_member(place, name)[rows])

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any

@@ -22,6 +22,7 @@ from pumascale.tasks.training.callbacks import (
     ValidateReconstruction,
 )
 from pumascale.tasks.training.checkpoints import KeepCheckpoint, merged, remove_checkpoints, saving_on_sigterm
+from pumascale.tasks.training.decoding import train_decoder
 from pumascale.tasks.training.model import ParametricModel
 from pumascale.tasks.training.networks import Networks, build_networks
 from pumascale.tasks.training.problem import Problem, read_problem, uses_prototypes, validation_batches
@@ -88,6 +89,8 @@ def train_networks(
         encoder, history = train_prototypes(problem, parameters, umap_terms(parameters, a, b), a, b, on_progress)
     networks = build_networks(parameters, problem.row_shape, len(problem.rows), encoder)
     if problem.n_reports == 0:
+        if networks.decoder is not None:
+            history |= train_decoder(networks.encoder, networks.decoder, problem, parameters, on_progress)
         return networks, Outcome(history, problem.n_epochs, None, time.perf_counter() - started)
     model = build_model(networks, problem, parameters, a, b)
     return networks, train(model, problem, parameters, place, on_progress)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array, diags_array
 
 from pumascale.tasks.training.sampling import Edges
 
@@ -45,7 +45,7 @@ def lay_out(
     start : float32 (n_rows, n_components)
         Where they start; from a checkpoint, where they were before `first_epoch`.
     on_epoch : callable
-        Called with (epochs done, places) after each.
+        Called with (epochs done, places) after each; what it changes in `places` the next epoch starts from.
 
     Returns
     -------
@@ -77,20 +77,50 @@ def start_places(rows: NDArray[np.float32], edges: Edges, n_components: int, see
     _, vectors = np.linalg.eigh(sample.T @ sample)
     width = min(n_components, rows.shape[1])
     places = generator.normal(size=(len(rows), n_components))
-    places[:, :width] = centred @ vectors[:, ::-1][:, :width]
+    components = centred @ vectors[:, ::-1][:, :width]
+    # Constant rows have no components: they keep the noise.
+    places[:, :width] = np.where(np.ptp(components, axis=0) > 0, components, places[:, :width])
     places = _smoothed(places, edges)
     places *= 10 / np.abs(places).max()
     return (places + generator.normal(scale=1e-4, size=places.shape)).astype(np.float32)
 
 
+def start_from_landmarks(
+    places: NDArray[np.float32], edges: Edges, wanted: NDArray[np.float32], steps: int = 50
+) -> NDArray[np.float32]:
+    """Start at the landmarks, and the free rows among those that they are connected to, float32.
+
+    Parameters
+    ----------
+    places : float32 (n_rows, n_components)
+        The start without landmarks, kept (around the landmarks) by rows that no landmark reaches.
+    wanted : float32 (n_rows, n_components)
+        NaN for free rows.
+    """
+    held = ~np.isnan(wanted).any(axis=1)
+    walk, degree = _random_walk(edges, len(places))
+    begun = places + np.mean(wanted[held], axis=0)
+    begun[held] = wanted[held]
+    for _ in range(steps):
+        begun = np.where((degree > 0)[:, np.newaxis], walk @ begun, begun)
+        begun[held] = wanted[held]
+    return begun.astype(np.float32)
+
+
+def _random_walk(edges: Edges, n_rows: int) -> tuple[csr_array, NDArray[np.float64]]:
+    """The transition matrix of the graph and the rows' degrees."""
+    once = coo_array((edges.weight.astype(np.float64), (edges.head, edges.tail)), (n_rows, n_rows)).tocsr()
+    both = once + once.T
+    degree = np.asarray(both.sum(axis=1))
+    return diags_array(1 / np.maximum(degree, 1e-12)) @ both, degree
+
+
 def _smoothed(places: NDArray[np.float64], edges: Edges, steps: int = 20) -> NDArray[np.float64]:
     n_rows = len(places)
-    once = coo_array((edges.weight, (edges.head, edges.tail)), (n_rows, n_rows)).tocsr()
-    both = once + once.T
-    degree = np.maximum(both.sum(axis=1), 1e-12)[:, np.newaxis]
-    alone = degree[:, 0] <= 1e-12
+    walk, degree = _random_walk(edges, n_rows)
+    alone = degree == 0
     for _ in range(steps):
-        walked = 0.5 * places + 0.5 * (both @ places) / degree
+        walked = 0.5 * places + 0.5 * (walk @ places)
         walked[alone] = places[alone]
         walked -= walked.mean(axis=0)
         # Whitened, or all columns would end as the slowest one.

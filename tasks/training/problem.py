@@ -49,8 +49,9 @@ def read_problem(source: str, graph: str, parameters: TrainingParameters) -> Pro
         raise InputError(
             f"No edge of {graph} joins two trained rows. Lower training.validation_split, or build a denser graph."
         )
-    # A prototype network is there already after its layout: a few per edge is plenty.
-    draws = sampling.n_draws(split.training, n_epochs) * (0.02 if uses_prototypes(parameters) else 1)
+    # What is trained on of a prototype network was laid out before: a few draws per edge are plenty.
+    share = 0.02 if parameters.encoder == "prototypes" and parameters.parametric_embedding else 1.0
+    draws = share * sampling.n_draws(split.training, n_epochs)
     per_report = draws / (parameters.batch_size * parameters.loss_report_frequency)
     n_reports = parameters.loss_report_frequency * n_training_epochs(parameters)
     metric = str(graph_store.read_graph_manifest(graph).get("metric", "euclidean"))
@@ -70,15 +71,10 @@ def uses_prototypes(parameters: TrainingParameters) -> bool:
 
 
 def n_training_epochs(parameters: TrainingParameters) -> int:
-    """As given; else none for a prototype network that nothing but the layout shapes, and one for all others."""
+    """As given; else none for a prototype network, which its layout shapes, and one for all others."""
     if parameters.n_training_epochs is not None:
         return parameters.n_training_epochs
-    wants_more = (
-        parameters.parametric_reconstruction
-        or parameters.landmark_positions is not None
-        or parameters.global_correlation_loss_weight > 0
-    )
-    return 1 if wants_more or not uses_prototypes(parameters) else 0
+    return 0 if uses_prototypes(parameters) else 1
 
 
 def read_rows(array: Any) -> NDArray[Any]:

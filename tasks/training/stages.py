@@ -30,6 +30,7 @@ class Trained:
 
     rows: NDArray[np.float32]  # (n_trained, n_features)
     edges: Edges
+    landmarks: NDArray[np.float32] | None  # (n_trained, n_components), NaN: free
 
 
 def train_prototypes(
@@ -57,6 +58,8 @@ def train_prototypes(
     )
     watch = Watch(layer, chosen, trained, problem, parameters, terms, on_progress)
     start = layout.start_places(trained.rows, trained.edges, parameters.n_components, parameters.random_state)
+    if trained.landmarks is not None:
+        start = layout.start_from_landmarks(start, trained.edges, trained.landmarks)
     places = layout.lay_out(start, trained.edges, options, watch)
     layer.set_values(places[chosen])
     return encoder, watch.history
@@ -67,7 +70,10 @@ def trained_rows(problem: Problem) -> Trained:
     edges = problem.split.training
     ids = np.unique(np.concatenate([edges.head, edges.tail]))
     local = np.searchsorted(ids, edges.head), np.searchsorted(ids, edges.tail)
-    return Trained(flat_rows(problem.rows[ids], problem.metric), Edges(*local, edges.weight))
+    landmarks = None if problem.landmarks is None else problem.landmarks[ids]
+    if landmarks is not None and np.isnan(landmarks).any(axis=1).all():
+        landmarks = None
+    return Trained(flat_rows(problem.rows[ids], problem.metric), Edges(*local, edges.weight), landmarks)
 
 
 def flat_rows(rows: NDArray[Any], metric: str) -> NDArray[np.float32]:
@@ -79,7 +85,10 @@ def flat_rows(rows: NDArray[Any], metric: str) -> NDArray[np.float32]:
 
 
 class Watch:
-    """Looks at the layout while it grows: progress at every epoch, losses at every report."""
+    """Looks after the layout while it grows: holds landmarks and tells progress at every epoch, losses at every report.
+
+    A landmark is pulled to its place by `landmark_weight` of the way per epoch, so 1 pins it.
+    """
 
     def __init__(
         self,
@@ -97,6 +106,8 @@ class Watch:
         self.sample = splits.draw_validation(trained.edges, 1, parameters.batch_size, parameters.random_state)
         batches = validation_batches(problem, parameters)
         self.attended = batches and [self._attend(flat_rows(batches[end], problem.metric)) for end in ("head", "tail")]
+        self.landmarks = trained.landmarks
+        self.landmark_weight = min(1.0, parameters.landmark_loss_weight)
         self.history: History = {}
 
     def _attend(self, rows: NDArray[np.float32]) -> tuple[Any, Any]:
@@ -106,12 +117,18 @@ class Watch:
 
     def __call__(self, epoch: int, places: NDArray[np.float32]) -> None:
         """Report after `epoch` epochs."""
+        self.hold(places)
         values: Values = {}
         if epoch * self.n_reports // self.n_epochs > (epoch - 1) * self.n_reports // self.n_epochs:
             values = self.losses(places)
             for name, value in values.items():
                 self.history.setdefault(name, []).append(value)
         self.on_progress("layout", epoch, self.n_epochs, values)
+
+    def hold(self, places: NDArray[np.float32]) -> None:
+        """Pull the landmarks to their places."""
+        if self.landmarks is not None:
+            places += self.landmark_weight * np.nan_to_num(self.landmarks - places)
 
     def losses(self, places: NDArray[np.float32]) -> Values:
         """The terms now."""

@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import arrays, manifests
+from pumascale.tasks.storage.graph_store import Partition, write_partition
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,9 @@ def store_edges(
     place = Stored(str(folder / "source.zarr"), str(folder / "graph"))
     arrays.create_array(place.source, shape=rows.shape, dtype=rows.dtype)[:] = rows
     arrays.create_group(place.graph)
-    members = {
-        "partition_rows": np.arange(len(rows)),
-        "partition_offsets": np.array([0, len(rows)]),
-        "edge_head": head.astype(np.int32),
-        "edge_tail": tail.astype(np.int32),
-        "edge_weight": weight.astype(np.float32),
-        "edge_offsets": np.array([0, len(head)]),
-    }
-    for name, values in members.items():
-        arrays.create_array(f"{place.graph}/{name}", shape=values.shape, dtype=values.dtype)[:] = values
-    manifests.commit(place.graph, {"n_rows": len(rows), "metric": "euclidean"})
+    content = Partition(np.arange(len(rows)), head.astype(np.int32), tail.astype(np.int32), weight.astype(np.float32))
+    write_partition(place.graph, 0, content)
+    manifests.commit(place.graph, {"n_rows": len(rows), "n_partitions": 1, "metric": "euclidean"})
     return place
 
 

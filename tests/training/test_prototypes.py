@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.manifold import trustworthiness
 
 from pumascale.tasks.parameters import TrainingParameters
+from pumascale.tasks.storage import arrays
 from pumascale.tasks.training import artefact
 from pumascale.tasks.training.fit import fit
 from pumascale.tasks.training.prototypes import (
@@ -146,3 +147,30 @@ def test_it_can_be_trained_on_by_gradients(
     manifest = fit(stored.source, stored.graph, str(tmp_path), parameters)
     assert manifest["history"]["val_loss"][0] < 1.2 * artefact.load_history(laid_out[0])["val_loss"][-1]
     assert isinstance(artefact.load_encoder(str(tmp_path)), keras.Model)
+
+
+def test_landmarks_stay_and_the_rest_follows(
+    laid_out: tuple[str, dict[str, Any]], stored: Stored, digits: NDArray[np.float32], tmp_path: Path
+) -> None:
+    before = artefact.load_encoder(laid_out[0]).predict(digits, verbose=0)
+    wanted = np.full((600, 2), np.nan, np.float32)
+    wanted[::4] = before[::4]
+    url = str(tmp_path / "places.zarr")
+    arrays.create_array(url, shape=wanted.shape, dtype=wanted.dtype)[:] = wanted
+    moved = {}
+    for name, landmarks in (("held", url), ("free", None)):
+        parameters = TrainingParameters(landmark_positions=landmarks, random_state=7)
+        fit(stored.source, stored.graph, str(tmp_path / name), parameters)
+        after = artefact.load_encoder(str(tmp_path / name)).predict(digits, verbose=0)
+        moved[name] = np.median(np.linalg.norm(after - before, axis=1)) / np.ptp(before)
+        assert trustworthiness(digits, after, n_neighbors=15) > 0.95
+    assert moved["held"] < 0.05
+    assert moved["free"] > 2 * moved["held"]
+
+
+def test_a_decoder_undoes_it(stored: Stored, digits: NDArray[np.float32], tmp_path: Path) -> None:
+    fit(stored.source, stored.graph, str(tmp_path), TrainingParameters(parametric_reconstruction=True, patience=2))
+    places = artefact.load_encoder(str(tmp_path)).predict(digits, verbose=0)
+    error = np.mean((artefact.load_decoder(str(tmp_path)).predict(places, verbose=0) - digits) ** 2)
+    assert error < 0.7 * np.mean((digits - digits.mean(0)) ** 2)
+    assert artefact.load_history(str(tmp_path))["val_reconstruction"]

@@ -1,0 +1,172 @@
+"""Partitions: neighbourhoods of rows that fit a worker, made out of core.
+
+    sample -> pivots -> groups of pivots of equal weight -> each row to its `overlap` nearest groups
+    per block: rows sorted by partition, one run      per partition: one range read per run
+
+Balance comes from the sample: many pivots are bisected into groups of equal numbers of sampled rows, so no partition is
+small, none is skipped, and the largest is near the average.
+"""
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pumascale.tasks.graph.metrics import distance_block
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, read
+from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage.errors import InputError
+
+logger = logging.getLogger("pumascale.graph")
+
+MOST_SAMPLED = 50_000
+PIVOTS_PER_PARTITION = 16
+CENTROID_METRICS = {"euclidean", "l2", "sqeuclidean", "cosine", "correlation"}
+
+
+def choose_pivots(plan: Plan) -> None:
+    """Choose pivots from a sample and group them; into scratch: `pivots` (m, n_features) by group, `groups` (m,)."""
+    sample = _read_sample(plan)
+    count = min(PIVOTS_PER_PARTITION * plan.n_partitions, len(sample))
+    pivots = _pivots(sample, count, plan.parameters.metric, plan.parameters.random_state)
+    nearest = _distances(plan, sample, pivots).argmin(axis=1)
+    weights = np.bincount(nearest, minlength=len(pivots)) + 1e-3
+    groups = group_pivots(pivots, weights, plan.n_partitions)
+    order = np.argsort(groups, kind="stable")
+    arrays.write_whole(plan.scratch("pivots"), pivots[order])
+    arrays.write_whole(plan.scratch("groups"), groups[order].astype(np.int32))
+
+
+def _read_sample(plan: Plan) -> NDArray[np.float32]:
+    """Rows of a few random blocks: reading scattered rows would read every chunk."""
+    array = arrays.open_source(plan.source)
+    generator = np.random.Generator(np.random.Philox(key=[plan.parameters.random_state, 3]))
+    step = 256
+    starts = np.arange(0, plan.n_rows, step)
+    chosen = np.sort(generator.permutation(starts)[: max(1, MOST_SAMPLED // step)])
+    parts = [arrays.read_rows(array, int(at), min(int(at) + step, plan.n_rows)) for at in chosen]
+    return np.concatenate([part.reshape(len(part), -1) for part in parts])
+
+
+def _pivots(sample: NDArray[np.float32], count: int, metric: str, seed: int) -> NDArray[np.float32]:
+    """k-means centroids where means make sense under the metric, else sampled rows themselves."""
+    if metric in CENTROID_METRICS and count < len(sample):
+        from sklearn.cluster import MiniBatchKMeans
+
+        means = MiniBatchKMeans(count, batch_size=4096, n_init=1, max_iter=20, random_state=seed).fit(sample)
+        return np.asarray(means.cluster_centers_, np.float32)
+    generator = np.random.Generator(np.random.Philox(key=[seed, 4]))
+    return sample[np.sort(generator.choice(len(sample), count, replace=False))]
+
+
+def group_pivots(pivots: NDArray[np.float32], weights: NDArray[np.float64], n_groups: int) -> NDArray[np.int64]:
+    """Groups of neighbouring pivots of about equal weight, by bisection along the axis of largest variance.
+
+    Returns
+    -------
+    int64 (m,)
+        In [0, n_groups), each at least once where m >= n_groups.
+    """
+    groups = np.zeros(len(pivots), np.int64)
+
+    def split(members: NDArray[np.int64], first: int, count: int) -> None:
+        groups[members] = first
+        if count > 1:
+            left = count // 2
+            ordered = members[np.argsort(_main_axis(pivots[members], weights[members]), kind="stable")]
+            total = np.cumsum(weights[ordered])
+            cut = int(np.searchsorted(total, total[-1] * left / count))
+            cut = min(max(cut, left), len(ordered) - (count - left))
+            split(ordered[:cut], first, left)
+            split(ordered[cut:], first + left, count - left)
+
+    split(np.arange(len(pivots)), 0, n_groups)
+    return groups
+
+
+def _main_axis(points: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    centered = points - np.average(points, axis=0, weights=weights)
+    _, _, axes = np.linalg.svd(centered * np.sqrt(weights)[:, None], full_matrices=False)
+    return np.asarray(centered @ axes[0], np.float64)
+
+
+def assign_block(task: BlockTask) -> dict[str, Any]:
+    """The `overlap` nearest partitions of each row of a block, nearest first; returns the partitions' sizes."""
+    plan = task.plan
+    if plan.n_partitions == 1:
+        nearest = np.zeros((task.stop - task.start, 1), np.int32)
+    else:
+        rows = _read_block(task)
+        nearest = nearest_groups(
+            _distances(plan, rows, read(plan.scratch("pivots"))), read(plan.scratch("groups")), plan.overlap
+        )
+    arrays.open_writable(plan.scratch("partitions_of"))[task.start : task.stop] = nearest
+    return {"sizes": np.bincount(nearest.ravel(), minlength=plan.n_partitions).tolist()}
+
+
+def nearest_groups(distances: NDArray[np.float32], groups: NDArray[np.int32], overlap: int) -> NDArray[np.int32]:
+    """The `overlap` groups with the nearest pivots, int32 (m, overlap), nearest first; `groups` ascends."""
+    starts = np.flatnonzero(np.diff(groups, prepend=-1))
+    by_group = np.minimum.reduceat(distances, starts, axis=1)
+    order = np.argsort(by_group, axis=1, kind="stable")[:, :overlap]
+    return groups[starts][order].astype(np.int32)
+
+
+def check_sizes(plan: Plan, sizes: NDArray[np.int64]) -> None:
+    """Refuse partitions above the bound that was asked for."""
+    bound = plan.parameters.partition_rows
+    if bound is not None and sizes.max() > bound:
+        raise InputError(
+            f"The largest of {plan.n_partitions} partitions has {sizes.max()} rows, above graph.partition_rows={bound}."
+            f" Set graph.n_partitions={int(plan.n_partitions * sizes.max() / bound) + 1} or more, or a smaller overlap."
+        )
+    logger.info("%d partitions of %d to %d rows", plan.n_partitions, sizes.min(), sizes.max())
+
+
+def scatter_block(task: BlockTask) -> dict[str, Any]:
+    """Write a block's rows sorted by partition, one run with offsets, into scratch."""
+    plan = task.plan
+    nearest = read(plan.scratch("partitions_of"), slice(task.start, task.stop))
+    order = np.argsort(nearest.ravel(), kind="stable")
+    offsets = np.searchsorted(nearest.ravel()[order], np.arange(plan.n_partitions + 1))
+    local = order // plan.overlap
+    data = np.asarray(arrays.open_array(plan.source)[task.start : task.stop])
+    run = plan.scratch("runs", task.name)
+    for name, values in (("rows", task.start + local), ("data", data[local]), ("offsets", offsets)):
+        arrays.write_whole(f"{run}/{name}", values)
+    return {"n_rows": len(local)}
+
+
+def collect_partition(task: PartitionTask) -> dict[str, Any]:
+    """Write a partition's row ids, ascending, and their data: one range read per run."""
+    plan = task.plan
+    blocks = arrays.row_blocks(plan.n_rows, plan.block_rows)
+    if plan.n_partitions == 1:
+        arrays.write_whole(plan.part(0, "rows"), np.arange(plan.n_rows))
+        return {"n_rows": plan.n_rows}
+    rows, data = [], []
+    for start, _ in blocks:
+        run = plan.scratch("runs", f"{start:012d}")
+        first, last = read(f"{run}/offsets", slice(task.partition, task.partition + 2))
+        rows.append(read(f"{run}/rows", slice(int(first), int(last))))
+        data.append(read(f"{run}/data", slice(int(first), int(last))))
+    arrays.write_whole(plan.part(task.partition, "rows"), np.concatenate(rows))
+    arrays.write_whole(plan.part(task.partition, "data"), np.concatenate(data))
+    return {"n_rows": int(sum(len(part) for part in rows))}
+
+
+def read_data(plan: Plan, partition: int) -> NDArray[np.float32]:
+    """A partition's rows, flattened, float32 (m, n_features)."""
+    url = plan.source if plan.n_partitions == 1 else plan.part(partition, "data")
+    array = arrays.open_array(url)
+    return np.asarray(arrays.read_rows(array, 0, array.shape[0]).reshape(array.shape[0], -1))
+
+
+def _read_block(task: BlockTask) -> NDArray[np.float32]:
+    rows = arrays.read_rows(arrays.open_array(task.plan.source), task.start, task.stop)
+    return np.asarray(rows.reshape(len(rows), -1))
+
+
+def _distances(plan: Plan, rows: NDArray[np.float32], pivots: NDArray[np.float32]) -> NDArray[np.float32]:
+    return distance_block(rows, pivots, plan.parameters.metric, plan.parameters.metric_kwds)

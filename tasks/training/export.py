@@ -1,0 +1,30 @@
+"""The training room's exports: an encoder or decoder as ONNX, for serving without Keras.
+
+Keras writes TensorFlow's and JAX's graphs through tf2onnx, which needs the `onnx` extra.
+"""
+
+import importlib.util
+import tempfile
+from pathlib import Path
+
+import keras
+
+from pumascale.tasks.storage import urls
+from pumascale.tasks.storage.errors import InputError
+
+
+def export_onnx(network: keras.Model, url: str) -> None:
+    """Write `network` as the ONNX object `url`; its input is float32 (batch, *row_shape).
+
+    Raises
+    ------
+    InputError
+        When the packages of the `onnx` extra are missing.
+    """
+    missing = [name for name in ("onnx", "tf2onnx") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"ONNX needs {' and '.join(missing)}, not installed here. Install pumascale[onnx].")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "network.onnx"
+        network.export(file, format="onnx", verbose=False)
+        urls.write_bytes(url, file.read_bytes())

@@ -1,0 +1,186 @@
+"""The whole graph: umap-learn's, whatever the partitions, the workers and the kills in between."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pumascale.tasks.compute.bounded_map import bounded_map
+from pumascale.tasks.compute.cluster import open_client
+from pumascale.tasks.graph import checks, pipeline
+from pumascale.tasks.parameters import ComputeParameters, GraphParameters
+from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage.errors import InputError
+from tests.graph.conftest import assert_same, read_graph, umap_graph, write_rows
+
+
+def parameters(**changes: Any) -> GraphParameters:
+    return GraphParameters(**{"recall_sample": 200, **changes})
+
+
+@pytest.mark.parametrize("n_neighbors", [5, 15])
+@pytest.mark.parametrize("mix", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("connectivity", [1.0, 2.0])
+def test_it_is_umap_learns_graph(
+    tmp_path: Path, digits: NDArray[np.float32], n_neighbors: int, mix: float, connectivity: float
+) -> None:
+    rows = np.concatenate([digits[:300], digits[:20], digits[:20]])
+    source, place = write_rows(tmp_path, rows), str(tmp_path / "graph")
+    asked = parameters(n_neighbors=n_neighbors, set_op_mix_ratio=mix, local_connectivity=connectivity)
+    manifest = pipeline.build(source, place, asked, run=map)
+    assert_same(read_graph(place, manifest), umap_graph(place, n_neighbors, mix, connectivity))
+    assert manifest["knn_recall"] == 1.0
+    assert not (tmp_path / "graph" / "scratch").exists()
+
+
+@pytest.mark.parametrize("n_partitions", [2, 7, 16])
+def test_partitions_join_to_the_same_graph(tmp_path: Path, digits: NDArray[np.float32], n_partitions: int) -> None:
+    source, place = write_rows(tmp_path, digits), str(tmp_path / "graph")
+    asked = parameters(n_partitions=n_partitions, target_recall=0.97)
+    manifest = pipeline.build(source, place, asked, run=map)
+    assert_same(read_graph(place, manifest), umap_graph(place, 15))
+    assert manifest["knn_recall"] >= 0.97
+    assert manifest["n_partitions"] == n_partitions
+
+
+def test_given_neighbours_make_the_same_edges_in_any_partitioning(tmp_path: Path, digits: NDArray[np.float32]) -> None:
+    source, first = write_rows(tmp_path, digits[:900]), str(tmp_path / "first")
+    reference = read_graph(first, pipeline.build(source, first, parameters(), run=map))
+    for name, member in (("indices", "knn_indices"), ("distances", "knn_dists")):
+        arrays.write_whole(str(tmp_path / "knn" / name), np.asarray(arrays.open_array(f"{first}/{member}")[:]))
+    for n_partitions in (1, 2, 7, 20):
+        place = str(tmp_path / f"in-{n_partitions}")
+        asked = parameters(precomputed_knn=str(tmp_path / "knn"), n_partitions=n_partitions)
+        graph = read_graph(place, pipeline.build(source, place, asked, run=map))
+        assert (graph != reference).nnz == 0
+
+
+def test_every_edge_lies_in_a_partition_that_holds_both_ends_data(tmp_path: Path, digits: NDArray[np.float32]) -> None:
+    source, place = write_rows(tmp_path, digits[:900]), str(tmp_path / "graph")
+    pipeline.build(source, place, parameters(n_partitions=7, target_recall=1.0), run=map)
+    for partition in range(7):
+        folder = f"{place}/partitions/{partition:06d}"
+        rows, head, tail, data = (
+            np.asarray(arrays.open_array(f"{folder}/{name}")[:]) for name in ("rows", "head", "tail", "data")
+        )
+        assert max(head.max(), tail.max()) < len(rows)
+        np.testing.assert_array_equal(data, digits[rows])
+
+
+class KilledError(Exception):
+    """Stands for a process that is gone."""
+
+
+def dying_after(n_tasks: int) -> Callable[..., Iterator[Any]]:
+    """A runner that does some tasks and dies."""
+    left = [n_tasks]
+
+    def run(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        for item in items:
+            if left[0] == 0:
+                raise KilledError
+            left[0] -= 1
+            yield function(item)
+
+    return run
+
+
+def test_a_killed_build_goes_on_where_it_was_and_ends_the_same(tmp_path: Path, digits: NDArray[np.float32]) -> None:
+    source = write_rows(tmp_path, digits[:900])
+    asked = parameters(n_partitions=5, target_recall=1.0, repair_passes=1)
+    whole = str(tmp_path / "whole")
+    reference = read_graph(whole, pipeline.build(source, whole, asked, run=map))
+    place, done = str(tmp_path / "graph"), []
+
+    def counting(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        for item in items:
+            done.append(item)
+            yield function(item)
+
+    for n_tasks in (1, 3, 4, 6, 5, 2, 4):
+        with pytest.raises(KilledError):
+            pipeline.build(source, place, asked, run=dying_after(n_tasks))
+    manifest = pipeline.build(source, place, asked, run=counting)
+    assert (read_graph(place, manifest) != reference).nnz == 0
+    fresh = str(tmp_path / "fresh")
+    n_left, done[:] = len(done), []
+    pipeline.build(source, fresh, asked, run=counting)
+    assert n_left < len(done)
+
+
+def test_workers_in_other_processes_make_the_same_graph(tmp_path: Path, digits: NDArray[np.float32]) -> None:
+    source, here, there = write_rows(tmp_path, digits), str(tmp_path / "here"), str(tmp_path / "there")
+    asked = parameters(n_partitions=4)
+    reference = read_graph(here, pipeline.build(source, here, asked, run=map))
+    with open_client(ComputeParameters(n_workers=2)) as client:
+        manifest = pipeline.build(source, there, asked, run=partial(bounded_map, client))
+    assert (read_graph(there, manifest) != reference).nnz == 0
+
+
+def test_no_partition_is_above_the_bound_and_none_is_tiny(tmp_path: Path, digits: NDArray[np.float32]) -> None:
+    source, place = write_rows(tmp_path, digits), str(tmp_path / "graph")
+    manifest = pipeline.build(source, place, parameters(partition_rows=500, target_recall=0.9), run=map)
+    folders = sorted((tmp_path / "graph" / "partitions").iterdir())
+    sizes = [arrays.open_array(f"{folder}/rows").shape[0] for folder in folders]
+    assert len(sizes) == manifest["n_partitions"] > 1
+    assert min(sizes) > 15
+
+
+def test_image_rows_and_small_integers_are_rows_too(tmp_path: Path, digits: NDArray[np.float32]) -> None:
+    source, place = write_rows(tmp_path, digits[:200].reshape(-1, 8, 8).astype(np.uint8)), str(tmp_path / "graph")
+    manifest = pipeline.build(source, place, parameters(n_neighbors=5), run=map)
+    assert_same(read_graph(place, manifest), umap_graph(place, 5))
+
+
+def test_distant_neighbours_make_no_edge(tmp_path: Path) -> None:
+    rows = np.concatenate([np.random.default_rng(0).normal(size=(50, 3)), [[100.0, 0, 0]]]).astype(np.float32)
+    source, place = write_rows(tmp_path, rows), str(tmp_path / "graph")
+    asked = parameters(n_neighbors=5, disconnection_distance=20.0)
+    graph = read_graph(place, pipeline.build(source, place, asked, run=map))
+    assert graph[50].nnz == 0
+    assert graph[:50].nnz > 0
+
+
+def test_a_recall_that_is_not_reached_is_said_aloud(
+    tmp_path: Path, digits: NDArray[np.float32], caplog: pytest.LogCaptureFixture
+) -> None:
+    source, place = write_rows(tmp_path, digits), str(tmp_path / "graph")
+    asked = parameters(n_partitions=16, overlap=1, target_recall=1.0, repair_passes=0)
+    manifest = pipeline.build(source, place, asked, run=map)
+    assert manifest["knn_recall"] < 1
+    low, high = manifest["knn_recall_interval"]
+    assert low < manifest["knn_recall"] < high
+    assert "is below graph.target_recall" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"n_neighbors": 300}, "too few for graph.n_neighbors=300"),
+        ({"metric": "cosin"}, "Did you mean 'cosine'"),
+        ({"partition_rows": 64, "n_neighbors": 30}, "Expected at least 120"),
+        ({"n_partitions": 100}, "Expected at most"),
+    ],
+)
+def test_what_cannot_work_is_refused_first(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+    source = write_rows(tmp_path, np.zeros((200, 3), np.float32))
+    with pytest.raises(InputError, match=reason):
+        checks.check(source, parameters(**changes))
+
+
+def test_given_neighbours_are_checked(tmp_path: Path, digits: NDArray[np.float32]) -> None:
+    source = write_rows(tmp_path, digits[:100])
+    knn = str(tmp_path / "knn")
+    for name, dtype in (("indices", np.int64), ("distances", np.float32)):
+        arrays.write_whole(f"{knn}/{name}", np.ones((100, 15), dtype))
+    checks.check(source, parameters(precomputed_knn=knn))
+    arrays.write_whole(f"{knn}/indices", np.full((100, 15), 100))
+    with pytest.raises(InputError, match="Expected ids below 100"):
+        pipeline.build(source, str(tmp_path / "graph"), parameters(precomputed_knn=knn), run=map)
+    arrays.write_whole(f"{knn}/indices", np.ones((90, 15), np.int64))
+    with pytest.raises(InputError, match=r"Expected \(100, 15\)"):
+        checks.check(source, parameters(precomputed_knn=knn))

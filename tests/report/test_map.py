@@ -1,0 +1,106 @@
+"""The map's picture: each class where it lies, in its colour, at its size, whatever the number of rows."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pumascale.tasks.report import map as room_map
+from pumascale.tasks.report.colors import rgb
+from pumascale.tasks.report.labels import Classes, read_classes
+from pumascale.tasks.report.map import BACKGROUNDS, draw_map, shade, view
+from pumascale.tasks.report.names import name_places
+from tests.report.conftest import classes_of, pixels
+
+
+def coloured(picture: NDArray[np.uint8], color: str) -> NDArray[np.float64]:
+    """Where (line, column, as shares of the picture) the pixels lie that are nearest to the middle of this colour's."""
+    close = np.abs(picture.astype(int) - rgb(color)).max(axis=-1) < 60
+    return np.argwhere(close).mean(axis=0) / close.shape
+
+
+@pytest.mark.parametrize("most", [200_000, 0], ids=["numpy", "datashader"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_each_class_is_drawn_where_it_lies(
+    points: NDArray[np.float32], classes: Classes, theme: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room_map, "MOST_AS_DISCS", most)
+    x, y = np.tile(points, (30, 1)).T
+    picture = shade(x, y, np.tile(classes.codes, 30), classes.colors, view(x, y), theme)
+    assert picture[0, -1].tolist() == rgb(BACKGROUNDS[theme]).tolist()
+    expected = {0: (0.9, 0.1), 1: (0.9, 0.9), 2: (0.1, 0.1)}
+    for code, place in expected.items():
+        np.testing.assert_allclose(coloured(picture, classes.colors[code]), place, atol=0.1)
+
+
+def test_the_scale_is_one_on_both_axes() -> None:
+    x = np.linspace(0, 10, 500, dtype=np.float32)
+    window = view(x, x / 4)
+    picture = shade(x, x / 4, np.zeros(500, np.int64), ["#4269d0"], window, "light")
+    assert picture.shape[:2] == (room_map.SIZE * 6 // 10, room_map.SIZE)
+    assert window[1] - window[0] == pytest.approx((window[3] - window[2]) / 0.6)
+
+
+def test_a_few_far_rows_do_not_shrink_the_rest(points: NDArray[np.float32]) -> None:
+    window = view(points[:, 0], points[:, 1])
+    far = np.concatenate([points, [[1e5, -1e5]]]).astype(np.float32)
+    found = view(far[:, 0], far[:, 1])
+    assert found[1] - found[0] < 2 * (window[1] - window[0])
+
+
+def test_no_row_is_cut_off_where_there_is_room(points: NDArray[np.float32]) -> None:
+    x0, x1, y0, y1 = view(points[:, 0], points[:, 1])
+    assert ((points[:, 0] > x0) & (points[:, 0] < x1) & (points[:, 1] > y0) & (points[:, 1] < y1)).all()
+
+
+@pytest.mark.parametrize("n_components", [1, 2, 3])
+def test_any_number_of_components(n_components: int) -> None:
+    points = np.random.default_rng(0).normal(size=(50, n_components)).astype(np.float32)
+    assert len(np.unique(pixels(draw_map(points, read_classes(None, 50))))) > 2
+
+
+def test_rows_without_a_place_are_left_out(points: NDArray[np.float32], classes: Classes) -> None:
+    torn = np.concatenate([points, np.full((5, 2), np.nan, np.float32)])
+    more = Classes(np.append(classes.codes, [0] * 5), classes.names, classes.counts, classes.colors)
+    assert draw_map(torn, more) == draw_map(points, classes)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_hardly_any_rows(n: int) -> None:
+    assert pixels(draw_map(np.ones((n, 2), np.float32), read_classes(None, n))).shape[1] == room_map.SIZE
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_legend_shows_every_color(theme: str) -> None:
+    """Swatches stand to the right of the map, pure, for 58 classes."""
+    codes = np.arange(580) % 58
+    many = classes_of(codes, [f"class {code}" for code in range(58)])
+    points = np.random.default_rng(0).normal(size=(580, 2)).astype(np.float32)
+    picture = pixels(draw_map(points, many, theme))
+    legend = {tuple(pixel) for pixel in picture[:, room_map.SIZE * 6 // 10 :].reshape(-1, 3).tolist()}
+    assert [color for color in many.colors if tuple(rgb(color).tolist()) not in legend] == []
+
+
+def test_more_rows_are_drawn_with_smaller_points() -> None:
+    """A map is neither empty with 1,000 rows nor one blot with 100,000."""
+    shares = []
+    for n in (1000, 10_000, 100_000):
+        x, y = np.random.default_rng(0).uniform(size=(2, n)).astype(np.float32)
+        picture = shade(x, y, np.zeros(n, np.int64), ["#4269d0"], view(x, y), "light")
+        shares.append(float((picture < 250).any(axis=-1).mean()))
+    assert min(shares) > 0.03
+    assert max(shares) < 0.4
+
+
+def test_names_stand_at_the_densest_place(points: NDArray[np.float32], classes: Classes) -> None:
+    places = name_places(points[:, 0], points[:, 1], classes.codes, view(points[:, 0], points[:, 1]))
+    np.testing.assert_allclose([places[0], places[1], places[2]], [[0, 0], [9, 0], [0, 9]], atol=0.8)
+
+
+def test_ranges_have_no_names_on_the_map(points: NDArray[np.float32], classes: Classes) -> None:
+    ranges = Classes(classes.codes, classes.names, classes.counts, classes.colors, ordered=True)
+    assert draw_map(points, ranges) != draw_map(points, classes)
+
+
+def test_scattered_classes_have_no_name_on_the_map() -> None:
+    x, y = np.random.default_rng(0).uniform(size=(2, 2000)).astype(np.float32)
+    assert name_places(x, y, np.arange(2000) % 2, view(x, y)) == {}
