@@ -50,5 +50,5 @@ def _check_precomputed(url: str, n_rows: int, n_neighbors: int) -> None:
         if len(shape) != 2 or shape[0] != n_rows or shape[1] < n_neighbors - 1 or shape != shapes["indices"]:
             raise InputError(
                 f"graph.precomputed_knn: {url}/{name} has shape {shape}. Expected ({n_rows}, {n_neighbors}) with each "
-                f"row itself in column 0, or ({n_rows}, {n_neighbors - 1}) and more without it; the same for both arrays."
+                f"row itself in column 0, or ({n_rows}, {n_neighbors - 1}) and more without it, the same for both."
             )

@@ -20,12 +20,12 @@ def _local_rho(distances: NDArray[np.float32], local_connectivity: float) -> flo
     index = int(np.floor(local_connectivity))
     fraction = local_connectivity - index
     if positive.shape[0] < local_connectivity:
-        return positive.max() if positive.shape[0] > 0 else 0.0
+        return float(positive.max()) if positive.shape[0] > 0 else 0.0
     if index == 0:
-        return fraction * positive[0] if positive.shape[0] > 0 else 0.0
-    rho = positive[index - 1]
+        return float(fraction * positive[0]) if positive.shape[0] > 0 else 0.0
+    rho = float(positive[index - 1])
     if fraction > SMOOTH_K_TOLERANCE:
-        rho += fraction * (positive[index] - positive[index - 1])
+        rho += float(fraction * (positive[index] - positive[index - 1]))
     return rho
 
 
@@ -34,13 +34,13 @@ def _perplexity(distances: NDArray[np.float32], rho: float, sigma: float) -> flo
     total = 0.0
     for j in range(1, distances.shape[0]):
         d = distances[j] - rho
-        total += np.exp(-(d / sigma)) if d > 0 else 1.0
+        total += float(np.exp(-(d / sigma))) if d > 0 else 1.0
     return total
 
 
 @njit(cache=True)
 def _local_sigma(distances: NDArray[np.float32], rho: float, target: float) -> float:
-    low, high, mid = 0.0, np.float32(np.inf), 1.0
+    low, high, mid = 0.0, np.inf, 1.0
     for _ in range(N_ITERATIONS):
         total = _perplexity(distances, rho, mid)
         if abs(total - target) < SMOOTH_K_TOLERANCE:

@@ -91,12 +91,12 @@ def _cosine(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[
     a, b = _unit(queries), _unit(rows)
     distances = np.clip(1.0 - a @ b.T, 0.0, 2.0)
     both = ~a.any(axis=1)[:, None] & ~b.any(axis=1)[None, :]
-    return np.where(both, np.float32(0.0), distances)
+    return np.where(both, np.float32(0.0), distances).astype(np.float32)
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms > 0, norms, np.float32(1.0))
+    return np.asarray(rows / np.where(norms > 0, norms, np.float32(1.0)), np.float32)
 
 
 @cache

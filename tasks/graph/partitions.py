@@ -31,7 +31,7 @@ def choose_pivots(plan: Plan) -> None:
     count = min(PIVOTS_PER_PARTITION * plan.n_partitions, len(sample))
     pivots = _pivots(sample, count, plan.parameters.metric, plan.parameters.random_state)
     nearest = _distances(plan, sample, pivots).argmin(axis=1)
-    weights = np.bincount(nearest, minlength=len(pivots)) + 1e-3
+    weights = np.bincount(nearest, minlength=len(pivots)).astype(np.float64) + 1e-3
     groups = group_pivots(pivots, weights, plan.n_partitions)
     order = np.argsort(groups, kind="stable")
     arrays.write_whole(plan.scratch("pivots"), pivots[order])

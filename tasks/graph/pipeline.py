@@ -143,7 +143,8 @@ def repair_until(plan: Plan, done: Steps, merged: Results) -> tuple[Results, dic
     if mean < plan.parameters.target_recall:
         logger.warning(
             "kNN recall %.3f is below graph.target_recall=%.3f after %d repair passes: allow more "
-            "(graph.repair_passes), or a larger graph.overlap or graph.partition_rows.", mean, plan.parameters.target_recall, turn,
+            "(graph.repair_passes), or a larger graph.overlap or graph.partition_rows.",
+            mean, plan.parameters.target_recall, turn,
         )  # fmt: skip
     found = {"knn_recall": mean, "knn_recall_interval": list(interval), "knn_recall_sample": len(ids)}
     return merged, found | {"repair_passes": turn, "knn_recall_by_pass": [recall_ for recall_, _ in recalls]}

@@ -67,7 +67,7 @@ def _check_precomputed(url: str, task: BlockTask, indices: NDArray[Any], distanc
         row = int(np.flatnonzero(wrong.any(axis=1))[0])
         raise InputError(
             f"{url}: row {task.start + row} has indices {indices[row].tolist()} and distances "
-            f"{distances[row].tolist()}. Expected ids below {task.plan.n_rows} (-1: none) and ascending distances of 0 and more."
+            f"{distances[row].tolist()}. Expected ids below {task.plan.n_rows} (-1: none) and ascending distances."
         )
 
 

@@ -55,8 +55,8 @@ def stray_edges(task: BlockTask) -> dict[str, Any]:
     owner = gather(plan.scratch("partitions_of"), ids)[inverse, 0] if len(ids) else np.empty(0, np.int32)
     order = np.argsort(owner, kind="stable")
     offsets = np.searchsorted(owner[order], np.arange(plan.n_partitions + 1))
-    content = {"head": head[order], "tail": tail[order], "strength": strength[order], "offsets": offsets}
-    for name, values in content.items():
+    content: dict[str, NDArray[Any]] = {"head": head[order], "tail": tail[order], "strength": strength[order]}
+    for name, values in (content | {"offsets": offsets}).items():
         arrays.write_whole(plan.scratch("stray", task.name, name), values)
     return {"n_stray": len(head)}
 
@@ -74,11 +74,12 @@ def partition_edges(task: PartitionTask) -> dict[str, Any]:
     edges = _resident_edges(plan, task.partition, joined)
     strays = _read_strays(plan, task.partition)
     guests = np.setdiff1d(np.concatenate(strays[:2]), joined)
-    head, tail, strength = (np.concatenate(both) for both in zip(edges, strays, strict=True))
+    head, tail = np.concatenate([edges[0], strays[0]]), np.concatenate([edges[1], strays[1]])
+    strength = np.concatenate([edges[2], strays[2]])
     ids = np.concatenate([joined, guests])
     order = np.argsort(ids)
-    local = [order[np.searchsorted(ids, end, sorter=order)] for end in (head, tail)]
-    content = undirected_edges(*local, strength, len(ids), plan.parameters.set_op_mix_ratio)
+    head, tail = (order[np.searchsorted(ids, end, sorter=order)] for end in (head, tail))
+    content = undirected_edges(head, tail, strength, len(ids), plan.parameters.set_op_mix_ratio)
     if len(guests):
         _take_in(plan, task.partition, guests)
     graph_store.write_partition(plan.place, task.partition, graph_store.Partition(ids, *content))

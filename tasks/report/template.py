@@ -32,6 +32,7 @@ canvas { width: 100%; height: 100%; display: block; cursor: grab; touch-action: 
 #legend b, .soft { color: var(--soft); font-weight: 400; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); gap: 18px; margin-top: 22px; }
 .card { border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; overflow: auto; }
+.card:has(h2:only-child) { display: none; }
 h2 { font-size: 15px; margin: 0 0 8px; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; }
 th, td { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); font-weight: 400;
@@ -80,8 +81,10 @@ function draw() {
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   const zoom = Math.min(2.5, Math.max(1, Math.sqrt(scale / first)));
   const base = zoom * Math.max(0.7, Math.min(3.2, 140 / Math.sqrt(x.length)));
-  for (let layer = 0; layer < data.names.length; layer++) {
-    const kind = data.names.length - 1 - layer, dim = chosen >= 0 && kind !== chosen;
+  // The largest class first, so that it hides no other; a chosen one last.
+  const order = data.names.map((_, kind) => kind).sort((a, b) => (a === chosen) - (b === chosen) || a - b);
+  for (const kind of order) {
+    const dim = chosen >= 0 && kind !== chosen;
     pen.fillStyle = data.colors[kind]; pen.globalAlpha = dim ? 0.06 : 0.75;
     pen.beginPath();
     for (const i of members[kind]) {

@@ -16,7 +16,7 @@ from pumascale.tasks.training.callbacks import Progress
 from pumascale.tasks.training.problem import Problem
 
 BATCH_SIZE = 256
-MOST_PASSES = 200
+MOST_PASSES = 100
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def train_decoder(
     trained, unseen = pairs.of(np.setdiff1d(np.arange(len(rows)), held_out)), pairs.of(held_out)
     loss = configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)
     optimizer = configs.build_optimizer(parameters.optimizer, parameters.learning_rate or 1e-3)
-    decoder.compile(optimizer=optimizer, loss=loss)
+    n_steps = -(-len(trained.rows) // BATCH_SIZE)
+    decoder.compile(optimizer=optimizer, loss=loss, steps_per_execution=min(n_steps, 200))
     history = decoder.fit(
         trained.places,
         trained.rows,

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
@@ -24,6 +25,7 @@ def export_onnx(network: keras.Model, url: str) -> None:
     missing = [name for name in ("onnx", "tf2onnx") if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"ONNX needs {' and '.join(missing)}, not installed here. Install pumascale[onnx].")
+    network(np.zeros((1, *network.input_shape[1:]), np.float32))  # Keras exports only what it has called
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
         network.export(file, format="onnx", verbose=False)

@@ -92,8 +92,8 @@ class PrototypeAttention(keras.layers.Layer):  # type: ignore[misc]
         spots = ops.take(self.values, chosen, axis=0)  # (batch, n_attended, n_components)
         apart = ops.sum(ops.square(spots[:, :, None] - spots[:, None]), axis=-1)  # (batch, n_attended, n_attended)
         agreement = ops.sum(weight[:, None] * self._kernel(apart), axis=-1)
-        first = ops.argmax(agreement, axis=-1)[:, None, None]
-        start = ops.take_along_axis(spots, first, axis=1)  # (batch, 1, n_components)
+        _, first = ops.top_k(agreement, 1)  # Keras's argmax has no counterpart in ONNX
+        start = ops.take_along_axis(spots, ops.cast(first, "int32")[:, :, None], axis=1)  # (batch, 1, n_components)
         pull = weight * self._kernel(ops.sum(ops.square(spots - start), axis=-1))
         return ops.sum(pull[:, :, None] * spots, axis=1) / ops.sum(pull, axis=1, keepdims=True)
 

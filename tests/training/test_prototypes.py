@@ -169,7 +169,12 @@ def test_landmarks_stay_and_the_rest_follows(
 
 
 def test_a_decoder_undoes_it(stored: Stored, digits: NDArray[np.float32], tmp_path: Path) -> None:
-    fit(stored.source, stored.graph, str(tmp_path), TrainingParameters(parametric_reconstruction=True, patience=2))
+    fit(
+        stored.source,
+        stored.graph,
+        str(tmp_path),
+        TrainingParameters(parametric_reconstruction=True, learning_rate=0.01),
+    )
     places = artefact.load_encoder(str(tmp_path)).predict(digits, verbose=0)
     error = np.mean((artefact.load_decoder(str(tmp_path)).predict(places, verbose=0) - digits) ** 2)
     assert error < 0.7 * np.mean((digits - digits.mean(0)) ** 2)
