@@ -103,6 +103,15 @@ def inverse_transform(
 
 
 @app.command()
+def serve() -> None:
+    """Serve every flow from this machine, for the Prefect UI."""
+    os.environ["PREFECT_LOGGING_LEVEL"] = "INFO"
+    from pumascale.flows.serve import main as serve_all
+
+    serve_all()
+
+
+@app.command()
 def latest(target: Annotated[str, typer.Argument(help="URL of a target.")]) -> None:
     """Print the URL of the newest finished embedding of TARGET."""
     from pumascale.tasks.storage.targets import newest

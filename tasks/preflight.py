@@ -5,7 +5,6 @@ The one file that looks into every task's room, and only at its `checks`.
 
 from pumascale.tasks.parameters import GraphParameters, TrainingParameters
 from pumascale.tasks.storage import arrays, probes, targets, urls
-from pumascale.tasks.storage.errors import InputError
 
 
 def preflight(
@@ -30,13 +29,7 @@ def preflight(
     graph_checks.check(source, graph)
     training_checks.check(source, training)
     if labels:
-        _check_labels(source, urls.absolute(labels))
+        arrays.check_labels(source, labels)
     if target:
         targets.check_target(urls.absolute(target))
     probes.check_workspace(urls.absolute(workspace))
-
-
-def _check_labels(source: str, labels: str) -> None:
-    n_rows, n_labels = arrays.open_source(source).shape[0], arrays.open_labels(labels).shape[0]
-    if n_rows != n_labels:
-        raise InputError(f"{labels} has {n_labels} labels for {n_rows} rows. Expected one label per row.")

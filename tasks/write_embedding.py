@@ -53,6 +53,9 @@ def write_embedding(
     parameters, source, model = parameters or EmbeddingParameters(), urls.absolute(source), urls.absolute(model)
     facts = model_store.read_model(model)
     model_store.check_rows(source, facts)
+    for url in (labels, parameters.texts):
+        if url:
+            arrays.check_labels(source, url)
     if target:
         targets.check_target(target)
     place = _place(source, model, workspace, parameters, labels, salt)
@@ -117,9 +120,9 @@ def _measure(source: str, model: str, embedding: str, labels: str | None) -> dic
     trained = manifests.read_manifest(model) or {}
     if trained["source_fingerprint"] != fingerprints.fingerprint_source(source):
         return {}
-    metric = graph_store.read_graph_manifest(trained["graph"])["metric"]
-    held_out = model_store.read_held_out(model)
-    return measure(source, embedding, held_out=held_out, labels=labels, metric=metric)
+    asked = graph_store.read_graph_manifest(trained["graph"])["parameters"]
+    metric = {name: asked[name] for name in ("metric", "metric_kwds")}
+    return measure(source, embedding, held_out=model_store.read_held_out(model), labels=labels, **metric)
 
 
 def _report(place: str, model: str, labels: str | None, texts: str | None, manifest: dict[str, Any]) -> None:

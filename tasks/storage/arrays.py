@@ -74,6 +74,8 @@ def open_source(url: str) -> zarr.Array[Any]:
         When there is no array at `url`, or one whose shape or dtype cannot be rows of numbers.
     """
     array = _find_array(url)
+    if not _HAS_MISSING_SWITCH:
+        _require_chunks(url, array)
     if array.ndim < 2:
         raise InputError(
             f"{url} has shape {array.shape}. Rows of numbers are expected, so 2 or more dimensions: "
@@ -91,11 +93,9 @@ def open_source(url: str) -> zarr.Array[Any]:
 def _find_array(url: str) -> zarr.Array[Any]:
     probes.check_reachable(url)
     try:
-        return open_array(url)
+        return zarr.open_array(**_address(url), mode="r", config=_READ_CONFIG)
     except (FileNotFoundError, zarr.errors.ArrayNotFoundError, zarr.errors.NodeTypeValidationError):
         raise InputError(_describe_absence(url)) from None
-    except InputError:
-        raise
     except PermissionError as error:
         raise InputError(
             f"{url} refused these credentials: {error}. Check the key, the secret and the policy."
@@ -116,11 +116,22 @@ def _describe_absence(url: str) -> str:
 
 
 def open_labels(url: str) -> zarr.Array[Any]:
-    """Open one label per row: a 1-D array of integers, floats or strings."""
-    array = _find_array(url)
+    """Open one label per row: a 1-D array of integers, floats or strings.
+
+    A chunk that is not there reads as fill values: writers leave out the chunks of a sorted label array's first class.
+    """
+    _find_array(url)
+    array = zarr.open_array(**_address(url), mode="r")
     if array.ndim != 1:
         raise InputError(f"{url} has shape {array.shape}. Expected one label per row: a 1-D array.")
     return array
+
+
+def check_labels(source: str, labels: str) -> None:
+    """Refuse labels (or texts) that are not one per row."""
+    n_rows, n_labels = open_source(source).shape[0], open_labels(labels).shape[0]
+    if n_rows != n_labels:
+        raise InputError(f"{labels} has {n_labels} labels for {n_rows} rows. Expected one label per row.")
 
 
 def shard_rows(row_nbytes: int, n_rows: int) -> int:
@@ -242,7 +253,8 @@ def _broken_chunk(array: zarr.Array[Any], start: int, stop: int, error: Exceptio
             url = _object_url(array, low)
             return InputError(
                 f"{url} (rows {low} to {min(low + step, array.shape[0])}) cannot be read: {type(reason).__name__}: "
-                f"{reason}. The object is lost or damaged: restore it, or write these rows again."
+                f"{reason}. The object is lost or damaged: restore it, or write these rows again "
+                "(with write_empty_chunks=True where they hold nothing but fill values)."
             )
     return InputError(f"Rows {start} to {stop} of {array.store_path} cannot be read: {error}. Try again.")
 

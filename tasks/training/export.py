@@ -1,6 +1,6 @@
 """The training room's exports: an encoder or decoder as ONNX, for serving without Keras.
 
-Keras writes TensorFlow's and JAX's graphs through tf2onnx, which needs the `onnx` extra.
+Keras writes TensorFlow's graphs through tf2onnx (the `onnx` extra); a model trained on JAX opens there too.
 """
 
 import importlib.util
@@ -22,9 +22,13 @@ def export_onnx(network: keras.Model, url: str) -> None:
     InputError
         When the packages of the `onnx` extra are missing.
     """
-    missing = [name for name in ("onnx", "tf2onnx") if importlib.util.find_spec(name) is None]
+    writer = "tf2onnx" if keras.backend.backend() == "tensorflow" else "jax2onnx"
+    missing = [name for name in ("onnx", writer) if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"ONNX needs {' and '.join(missing)}, not installed here. Install pumascale[onnx].")
+        raise InputError(
+            f"ONNX needs {' and '.join(missing)}, not installed here. Install pumascale[onnx] and export with "
+            "KERAS_BACKEND=tensorflow, which opens models of either backend."
+        )
     network(np.zeros((1, *network.input_shape[1:]), np.float32))  # Keras exports only what it has called
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"

@@ -23,6 +23,7 @@ from pumascale.tasks.training.callbacks import (
 )
 from pumascale.tasks.training.checkpoints import KeepCheckpoint, merged, remove_checkpoints, saving_on_sigterm
 from pumascale.tasks.training.decoding import train_decoder
+from pumascale.tasks.training.devices import n_devices, on_all_devices
 from pumascale.tasks.training.model import ParametricModel
 from pumascale.tasks.training.networks import Networks, build_networks
 from pumascale.tasks.training.problem import Problem, read_problem, uses_prototypes, validation_batches
@@ -72,7 +73,8 @@ def fit(
     keras.utils.set_random_seed(parameters.random_state)
     problem = read_problem(source, graph, parameters)
     a, b = curve_of(parameters)
-    networks, outcome = train_networks(problem, parameters, a, b, place, on_progress)
+    with on_all_devices():
+        networks, outcome = train_networks(problem, parameters, a, b, place, on_progress)
     manifest = describe(problem, outcome, parameters) | {"a": a, "b": b}
     save(place, networks, problem, manifest, outcome.history, graph)
     remove_checkpoints(place)
@@ -112,7 +114,8 @@ def build_model(
     window = Window(len(rows), len(edges), problem.row_shape, rows.dtype.name, parameters.random_state, width)
     window.load(rows, edges, problem.landmarks)
     terms = build_terms(parameters, networks, a, b)
-    model = ParametricModel(networks.encoder, window, parameters.batch_size, terms, networks.decoder)
+    batch_size = -(-parameters.batch_size // n_devices()) * n_devices()
+    model = ParametricModel(networks.encoder, window, batch_size, terms, networks.decoder)
     rate = parameters.learning_rate or (1e-3 if parameters.parametric_embedding else 0.1)
     model.compile(
         optimizer=configs.build_optimizer(parameters.optimizer, rate),
@@ -147,7 +150,7 @@ def train(
 ) -> Outcome:
     """Run Keras's own `fit`, from the checkpoint at `place` if there is one, and return its history."""
     started = time.perf_counter()
-    validation = validation_batches(problem, parameters)
+    validation = validation_batches(problem, parameters, model.batch_size)
     stopping = build_stopping(parameters, validation is not None)
     keeper = KeepCheckpoint(place, parameters.checkpoint_minutes, problem.steps_per_report, stopping)
     guard = StopOnNonFinite()
@@ -155,14 +158,14 @@ def train(
     progress = ReportProgress(on_progress, problem.steps_per_report, problem.n_reports)
     with saving_on_sigterm(keeper):
         history = model.fit(
-            np.zeros((problem.steps_per_report, 1), np.float32),
-            batch_size=1,
+            np.zeros((problem.steps_per_report * n_devices(), 1), np.float32),
+            batch_size=n_devices(),
             initial_epoch=keeper.first_report,
             epochs=problem.n_reports,
             shuffle=False,
             verbose=0,
             validation_data=None if validation is None else (validation,),
-            validation_batch_size=parameters.batch_size,
+            validation_batch_size=model.batch_size,
             callbacks=[keeper, guard, *callbacks, progress],
         )
     values = merged(keeper.past, history.history)
@@ -222,6 +225,7 @@ def describe(problem: Problem, outcome: Outcome, parameters: TrainingParameters)
         "n_reports": problem.n_reports,
         "history": {name: values[-5:] for name, values in history.items()},
         "backend": keras.backend.backend(),
+        "n_devices": n_devices(),
         "keras": importlib.metadata.version("keras"),
         "parameters": parameters.model_dump(mode="json"),
     }

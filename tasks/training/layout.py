@@ -10,11 +10,12 @@ drawn at random; gradients are clipped at 4, the rate falls linearly to 0.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array, diags_array
+from scipy.sparse import coo_array, diags_array
 
 from pumascale.tasks.training.sampling import Edges
 
@@ -107,11 +108,11 @@ def start_from_landmarks(
     return begun.astype(np.float32)
 
 
-def _random_walk(edges: Edges, n_rows: int) -> tuple[csr_array, NDArray[np.float64]]:
-    """The transition matrix of the graph and the rows' degrees."""
+def _random_walk(edges: Edges, n_rows: int) -> tuple[Any, NDArray[np.float64]]:
+    """The transition matrix of the graph, sparse (n_rows, n_rows), and the rows' degrees."""
     once = coo_array((edges.weight.astype(np.float64), (edges.head, edges.tail)), (n_rows, n_rows)).tocsr()
     both = once + once.T
-    degree = np.asarray(both.sum(axis=1))
+    degree: NDArray[np.float64] = np.asarray(both.sum(axis=1))
     return diags_array(1 / np.maximum(degree, 1e-12)) @ both, degree
 
 

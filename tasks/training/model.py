@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from pumascale.tasks.training.devices import shared_out
 from pumascale.tasks.training.objective import Tensor
 from pumascale.tasks.training.terms import Batch, Term
 from pumascale.tasks.training.window import Window
@@ -45,14 +46,14 @@ class ParametricModel(keras.Model):  # type: ignore[misc]
 
     def call(self, inputs: Any, training: bool = False) -> Batch:
         """Embed both ends of a batch of edges: drawn ones in training, the given rows in validation."""
-        batch = self.drawn() if training else self.given(inputs)
+        batch = self.given(inputs) if isinstance(inputs, dict) else self.drawn()
         embedded = ops.cast(self.encoder(batch["rows"], training=training), "float32")
         head, tail = ops.split(embedded, 2)
         return batch | {"head": head, "tail": tail}
 
     def drawn(self) -> Batch:
         """A batch drawn from the window."""
-        head, tail = self.window.draw(self.batch_size)
+        head, tail = map(shared_out, self.window.draw(self.batch_size))
         batch = {"rows": self.window.gather(ops.concatenate([head, tail]))}
         if self.window.landmarks is not None:
             batch["landmarks"] = ops.take(self.window.landmarks, tail, axis=0)

@@ -15,6 +15,8 @@ from pumascale.tasks.training.sampling import Edges
 
 MOST_STEPS_PER_EXECUTION = 200
 
+Batches = dict[str, NDArray[Any]]
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -95,10 +97,10 @@ def read_landmarks(parameters: TrainingParameters) -> NDArray[np.float32] | None
     return np.asarray(arrays.read_rows(array, 0, array.shape[0]))
 
 
-def validation_batches(problem: Problem, parameters: TrainingParameters) -> dict[str, NDArray[Any]] | None:
+def validation_batches(problem: Problem, parameters: TrainingParameters, batch_size: int) -> Batches | None:
     """The rows at both ends of the validation edges, and where the tails are held; None without such edges."""
     edges = splits.draw_validation(
-        problem.split.validation, 4 * math.prod(problem.row_shape), parameters.batch_size, parameters.random_state
+        problem.split.validation, 4 * math.prod(problem.row_shape), batch_size, parameters.random_state
     )
     if len(edges) == 0:
         return None

@@ -49,7 +49,7 @@ def draw_validation(edges: Edges, row_nbytes: int, batch_size: int, seed: int) -
     if len(edges) == 0:
         return edges
     count = min(2 * len(edges), MOST_VALIDATION_EDGES, max(16, MOST_VALIDATION_BYTES // (2 * row_nbytes)))
-    count = count // batch_size * batch_size or count
+    count = max(1, count // batch_size) * batch_size  # drawn with replacement, so few edges fill a batch too
     generator = np.random.Generator(np.random.Philox(key=[seed, 1]))
     chosen = generator.choice(len(edges), count, p=edges.weight / edges.weight.sum(dtype=np.float64))
     return Edges(edges.head[chosen], edges.tail[chosen], edges.weight[chosen])

@@ -104,7 +104,7 @@ class Watch:
         self.n_epochs = problem.n_epochs
         self.n_reports = min(parameters.loss_report_frequency, problem.n_epochs)
         self.sample = splits.draw_validation(trained.edges, 1, parameters.batch_size, parameters.random_state)
-        batches = validation_batches(problem, parameters)
+        batches = validation_batches(problem, parameters, parameters.batch_size)
         self.attended = batches and [self._attend(flat_rows(batches[end], problem.metric)) for end in ("head", "tail")]
         self.landmarks = trained.landmarks
         self.landmark_weight = min(1.0, parameters.landmark_loss_weight)

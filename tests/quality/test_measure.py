@@ -74,7 +74,7 @@ def test_a_pile_of_equal_rows_costs_a_map_nothing(store: Store) -> None:
 
 def test_few_distinct_distances(store: Store, points: NDArray[Any]) -> None:
     """Small integers tie all the time: the rank is one more than the number of rows that are strictly closer."""
-    rows = np.random.default_rng(3).integers(0, 3, (600, 4)).astype(np.int16)
+    rows = np.random.default_rng(3).integers(0, 3, (600, 3)).astype(np.int16)
     found = measure(store(rows), store(points), held_out=NOBODY, metric="manhattan")["trained"]
     distances = pairwise_distances(rows, metric="manhattan")
     np.fill_diagonal(distances, np.inf)

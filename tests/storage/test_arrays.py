@@ -1,6 +1,7 @@
 """Arrays: whole shards, lost chunks, and what is refused as a source."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -169,3 +170,16 @@ def test_a_store_that_ignores_create_only_is_refused(tmp_path: Any, monkeypatch:
     monkeypatch.setattr(urls, "create_bytes", lambda url, data: urls.write_bytes(url, data) is None)
     with pytest.raises(InputError, match="ignores create-only writes"):
         probes.check_workspace(str(tmp_path))
+
+
+def test_labels_whose_first_chunk_holds_only_zeros_are_read_as_zeros(tmp_path: Path) -> None:
+    labels = zarr.create_array(tmp_path / "labels", shape=(8,), chunks=(4,), dtype="i8")
+    labels[:] = [0, 0, 0, 0, 1, 1, 2, 2]
+    np.testing.assert_array_equal(np.asarray(arrays.open_labels(str(tmp_path / "labels"))[:]), labels[:])
+
+
+def test_labels_of_another_length_are_refused(tmp_path: Path) -> None:
+    arrays.write_whole(str(tmp_path / "rows"), np.ones((5, 2), np.float32))
+    arrays.write_whole(str(tmp_path / "labels"), np.ones(4, np.int64))
+    with pytest.raises(InputError, match="4 labels for 5 rows"):
+        arrays.check_labels(str(tmp_path / "rows"), str(tmp_path / "labels"))

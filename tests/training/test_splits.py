@@ -37,4 +37,4 @@ def test_the_held_out_rows_are_capped_and_seeded() -> None:
 def test_validation_edges_come_in_whole_batches_and_bounded_memory() -> None:
     assert len(draw_validation(edges(), 4, 1000, 0)) == 6000
     assert len(draw_validation(edges(), 2**20, 32, 0)) == 128
-    assert len(draw_validation(edges(100), 4, 1000, 0)) == 200
+    assert len(draw_validation(edges(100), 4, 1000, 0)) == 1000

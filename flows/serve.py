@@ -1,0 +1,29 @@
+"""Every flow served from this machine, for the Prefect UI: `python -m pumascale.flows.serve`.
+
+No work pool is needed: runs that the UI, the API or a schedule asks for start as processes here. For workers on other
+machines deploy `deployments/prefect.yaml` instead.
+"""
+
+from typing import Any
+
+from prefect import Flow, serve
+from prefect.deployments.runner import RunnerDeployment
+from prefect.settings import PREFECT_UI_URL
+
+from pumascale.flows.fit import fit
+from pumascale.flows.fit_transform import fit_transform
+from pumascale.flows.inverse_transform import inverse_transform
+from pumascale.flows.transform import transform
+
+
+def main() -> None:
+    """Serve until interrupted; with no PREFECT_API_URL a temporary server is started too."""
+    flows: tuple[Flow[..., Any], ...] = (fit_transform, fit, transform, inverse_transform)
+    made = [flow.to_deployment(name="here", concurrency_limit=1, tags=["pumascale"]) for flow in flows]
+    deployments = [one for one in made if isinstance(one, RunnerDeployment)]
+    print(f"The Prefect UI: {PREFECT_UI_URL.value() or 'see the address of the temporary server below'}")
+    serve(*deployments)
+
+
+if __name__ == "__main__":
+    main()

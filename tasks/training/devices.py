@@ -1,0 +1,38 @@
+"""The training room's devices: with several accelerators (JAX), each takes its share of every batch.
+
+Weights, rows and edges are on every device; the edges are drawn everywhere alike, and each device gathers and encodes
+its part of them. The gradient is then the mean over all, as on one device.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+
+from pumascale.tasks.training.objective import Tensor
+
+
+def n_devices() -> int:
+    """Devices that a batch is shared by: 1 on TensorFlow."""
+    return len(keras.distribution.list_devices()) if keras.backend.backend() == "jax" else 1
+
+
+@contextmanager
+def on_all_devices() -> Iterator[None]:
+    """Variables that are made inside are on every device, and batches are shared out."""
+    if n_devices() == 1:
+        yield
+        return
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(None)
+
+
+def shared_out(ids: Tensor) -> Tensor:
+    """`ids` (batch,) with each device's share on that device; as they are on a single one."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return ids
+    return keras.distribution.distribute_tensor(ids, distribution.get_data_layout(ids.shape))
