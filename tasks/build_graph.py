@@ -64,7 +64,8 @@ def _build(source: str, place: str, parameters: GraphParameters, compute: Comput
     from pumascale.tasks.report.tables import stage_table
 
     started = time.perf_counter()
-    finite.check_finite(source)
+    if parameters.non_finite == "error":
+        finite.check_finite(source)
     with open_client(compute) as client:
         run, memory = partial(bounded_map, client), worker_memory(client)
         summary = pipeline.build(

@@ -38,6 +38,9 @@ class GraphParameters(Group):
         None, "Distances from here on make no edge; None: the metric's bound."
     )
     angular_rp_forest: bool = _field(False, "Angular random projection trees in pynndescent.")
+    non_finite: Literal["error", "skip"] = _field(
+        "error", "Rows with NaN or inf: stop, or leave them without edges (see also embedding.non_finite)."
+    )
     random_state: int = _field(42, "Seed: the same seed gives the same graph, on any number of workers.", ge=0)
     precomputed_knn: str | None = _field(None, "URL of a Zarr group with 'indices' and 'distances' to use instead.")
     n_partitions: int | None = _field(None, "Partitions of the rows; None: as many as partition_rows asks for.", ge=1)

@@ -17,6 +17,7 @@ from pumascale.tasks.graph.metrics import distance_block
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, read
 from pumascale.tasks.storage import arrays
 from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.finite import finite_rows
 
 logger = logging.getLogger("pumascale.graph")
 
@@ -46,7 +47,8 @@ def _read_sample(plan: Plan) -> NDArray[np.float32]:
     starts = np.arange(0, plan.n_rows, step)
     chosen = np.sort(generator.permutation(starts)[: max(1, MOST_SAMPLED // step)])
     parts = [arrays.read_rows(array, int(at), min(int(at) + step, plan.n_rows)) for at in chosen]
-    return np.concatenate([part.reshape(len(part), -1) for part in parts])
+    sample = np.concatenate([part.reshape(len(part), -1) for part in parts])
+    return sample[finite_rows(sample)]
 
 
 def _pivots(sample: NDArray[np.float32], count: int, metric: str, seed: int) -> NDArray[np.float32]:
@@ -92,17 +94,21 @@ def _main_axis(points: NDArray[np.float32], weights: NDArray[np.float64]) -> NDA
 
 
 def assign_block(task: BlockTask) -> dict[str, Any]:
-    """The `overlap` nearest partitions of each row of a block, nearest first; returns the partitions' sizes."""
+    """The `overlap` nearest partitions of each row of a block, nearest first; returns the partitions' sizes.
+
+    A row with NaN or inf joins none: -1.
+    """
     plan = task.plan
+    rows = _read_block(task)
     if plan.n_partitions == 1:
         nearest = np.zeros((task.stop - task.start, 1), np.int32)
     else:
-        rows = _read_block(task)
         nearest = nearest_groups(
             _distances(plan, rows, read(plan.scratch("pivots"))), read(plan.scratch("groups")), plan.overlap
         )
+    nearest[~finite_rows(rows)] = -1
     arrays.open_writable(plan.scratch("partitions_of"))[task.start : task.stop] = nearest
-    return {"sizes": np.bincount(nearest.ravel(), minlength=plan.n_partitions).tolist()}
+    return {"sizes": np.bincount(nearest[nearest >= 0], minlength=plan.n_partitions).tolist()}
 
 
 def nearest_groups(distances: NDArray[np.float32], groups: NDArray[np.int32], overlap: int) -> NDArray[np.int32]:
@@ -143,8 +149,9 @@ def collect_partition(task: PartitionTask) -> dict[str, Any]:
     plan = task.plan
     blocks = arrays.row_blocks(plan.n_rows, plan.block_rows)
     if plan.n_partitions == 1:
-        arrays.write_whole(plan.part(0, "rows"), np.arange(plan.n_rows))
-        return {"n_rows": plan.n_rows}
+        ids = np.flatnonzero(read(plan.scratch("partitions_of"))[:, 0] == 0)
+        arrays.write_whole(plan.part(0, "rows"), ids)
+        return {"n_rows": len(ids)}
     rows, data = [], []
     for start, _ in blocks:
         run = plan.scratch("runs", f"{start:012d}")
@@ -158,9 +165,10 @@ def collect_partition(task: PartitionTask) -> dict[str, Any]:
 
 def read_data(plan: Plan, partition: int) -> NDArray[np.float32]:
     """A partition's rows, flattened, float32 (m, n_features)."""
-    url = plan.source if plan.n_partitions == 1 else plan.part(partition, "data")
-    array = arrays.open_array(url)
-    return np.asarray(arrays.read_rows(array, 0, array.shape[0]).reshape(array.shape[0], -1))
+    array = arrays.open_array(plan.source if plan.n_partitions == 1 else plan.part(partition, "data"))
+    data = arrays.read_rows(array, 0, array.shape[0]).reshape(array.shape[0], -1)
+    ids = read(plan.part(partition, "rows"))
+    return data if len(data) == len(ids) else data[ids]
 
 
 def _read_block(task: BlockTask) -> NDArray[np.float32]:

@@ -154,6 +154,7 @@ def exact_neighbors(plan: Plan, done: Steps) -> tuple[recall.Nearest, np.ndarray
     """The exact neighbours of sampled rows, and the rows' ids."""
     parameters = plan.parameters
     ids = recall.draw_sample(plan.n_rows, parameters.recall_sample, parameters.random_state)
+    ids = ids[gather(plan.scratch("partitions_of"), ids)[:, 0] >= 0]  # rows with NaN have no neighbours
     kwds = tuple(parameters.metric_kwds.items())
     tasks = [
         recall.Candidates(plan.source, block, tuple(ids.tolist()), parameters.n_neighbors, parameters.metric, kwds)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph.metrics import distance_block
 from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage.finite import finite_rows
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ def block_candidates(task: Candidates) -> Nearest:
     queries = read_sample(array, np.array(task.ids))
     start, stop = task.block
     rows = arrays.read_rows(array, start, stop).reshape(stop - start, -1)
-    distances = distance_block(queries, rows, task.metric, dict(task.metric_kwds))
-    ids = np.arange(start, stop)
+    finite = finite_rows(rows)
+    distances = distance_block(queries, rows[finite], task.metric, dict(task.metric_kwds))
+    ids = np.arange(start, stop)[finite]
     distances[np.array(task.ids)[:, None] == ids[None, :]] = np.inf
     return _best(np.broadcast_to(ids, distances.shape), distances, task.n_neighbors - 1)
 

@@ -86,10 +86,10 @@ def _distances(metric: str) -> Any:
 def merge_repaired(task: BlockTask) -> dict[str, Any]:
     """Put a block's repaired neighbours in place."""
     plan = task.plan
-    indices = np.empty((task.stop - task.start, plan.parameters.n_neighbors), np.int64)
-    distances = np.empty(indices.shape, np.float32)
+    indices = np.full((task.stop - task.start, plan.parameters.n_neighbors), -1, np.int64)
+    distances = np.full(indices.shape, np.inf, np.float32)
     first = read(plan.scratch("partitions_of"), slice(task.start, task.stop))[:, 0]
-    for partition in np.unique(first).tolist():
+    for partition in np.unique(first[first >= 0]).tolist():
         name = f"repair-{task.turn}/{partition:06d}"
         ids = read(plan.scratch(name, "rows"))
         rows = slice(*(int(at) for at in np.searchsorted(ids, (task.start, task.stop))))

@@ -90,7 +90,7 @@ def _found_by_partitions(task: BlockTask) -> tuple[NDArray[np.int64], NDArray[np
     distances = np.full(indices.shape, np.inf, np.float32)
     slot = np.zeros(len(indices), np.int64)
     members = np.unique(read(plan.scratch("partitions_of"), slice(task.start, task.stop)))
-    for partition in members.tolist():
+    for partition in members[members >= 0].tolist():
         ids = read(plan.part(partition, "rows"))
         rows = slice(*(int(at) for at in np.searchsorted(ids, (task.start, task.stop))))
         at = ids[rows] - task.start

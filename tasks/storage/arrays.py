@@ -52,7 +52,8 @@ def _require_chunks(url: str, array: zarr.Array[Any]) -> None:
 
 def open_writable(url: str) -> zarr.Array[Any]:
     """Open an array for writing whole shards, chunks of fill values included."""
-    return zarr.open_array(**_address(url), mode="r+", config=_WRITE_CONFIG)
+    with zarr.config.set({"array.write_empty_chunks": True}):  # older Zarr looks here only when it opens an array
+        return zarr.open_array(**_address(url), mode="r+", config=_WRITE_CONFIG)
 
 
 def open_group(url: str) -> zarr.Group:

@@ -44,5 +44,6 @@ def check_finite(source: str) -> None:
     if n_bad:
         raise InputError(
             f"{source} has NaN or inf in {n_bad} of its {rows.shape[0]} rows, first in row {first}. Expected finite "
-            "numbers within float32: clean the rows, or set embedding.non_finite=nan to give them NaN coordinates."
+            "numbers within float32: clean the rows, or keep them without edges (graph.non_finite=skip) and with NaN "
+            "for coordinates (embedding.non_finite=nan)."
         )

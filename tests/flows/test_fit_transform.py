@@ -13,7 +13,7 @@ from pumascale.flows.fit import fit
 from pumascale.flows.fit_transform import fit_transform
 from pumascale.flows.inverse_transform import inverse_transform
 from pumascale.flows.transform import transform
-from pumascale.tasks.parameters import GraphParameters, TrainingParameters
+from pumascale.tasks.parameters import EmbeddingParameters, GraphParameters, TrainingParameters
 from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
 from tests.flows.conftest import COMPUTE, GRAPH, TRAINING, write_digits
@@ -142,6 +142,15 @@ def test_rows_with_nan_are_counted_and_named(tmp_path: Path, digits: tuple[str, 
     array[7, 3] = np.nan
     with pytest.raises(InputError, match=r"NaN or inf in 1 of its 500 rows, first in row 7"):
         run(digits[0], str(tmp_path / "work"))
+
+
+def test_rows_with_nan_can_be_kept_as_rows_without_a_place(tmp_path: Path, digits: tuple[str, str]) -> None:
+    array = zarr.open_array(digits[0], mode="r+")
+    array[7, 3] = np.nan
+    skipping = GRAPH.model_copy(update={"non_finite": "skip"})
+    result = run(digits[0], str(tmp_path / "work"), graph=skipping, embedding=EmbeddingParameters(non_finite="nan"))
+    points = np.asarray(zarr.open_array(f"{result['embedding']}/embedding", mode="r")[:])
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(points).any(axis=1)), [7])
 
 
 def test_a_workspace_that_cannot_be_written_is_refused(tmp_path: Path, digits: tuple[str, str]) -> None:

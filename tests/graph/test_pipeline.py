@@ -136,6 +136,26 @@ def test_image_rows_and_small_integers_are_rows_too(tmp_path: Path, digits: NDAr
     assert_same(read_graph(place, manifest), umap_graph(place, 5))
 
 
+@pytest.mark.parametrize("n_partitions", [1, 4])
+def test_rows_with_nan_are_left_without_edges_and_harm_nobody(
+    tmp_path: Path, digits: NDArray[np.float32], n_partitions: int
+) -> None:
+    rows = digits[:600].copy()
+    clean = np.setdiff1d(np.arange(600), [3, 77, 500])
+    rows[[3, 77]], rows[500, 2] = np.nan, np.inf
+    source, place = write_rows(tmp_path, rows), str(tmp_path / "graph")
+    asked = parameters(n_partitions=n_partitions, target_recall=0.97)
+    manifest = pipeline.build(source, place, asked, run=map)
+    graph = read_graph(place, manifest)
+    assert graph[[3, 77, 500]].nnz == 0
+    assert manifest["knn_recall"] >= 0.97
+    arrays.write_whole(str(tmp_path / "clean"), rows[clean])
+    other = str(tmp_path / "other")
+    reference = read_graph(other, pipeline.build(str(tmp_path / "clean"), other, parameters(), run=map))
+    if n_partitions == 1:
+        assert_same(graph[clean][:, clean], reference)
+
+
 def test_distant_neighbours_make_no_edge(tmp_path: Path) -> None:
     rows = np.concatenate([np.random.default_rng(0).normal(size=(50, 3)), [[100.0, 0, 0]]]).astype(np.float32)
     source, place = write_rows(tmp_path, rows), str(tmp_path / "graph")

@@ -1,0 +1,75 @@
+"""Prefect automations for the deployments, applied again and again without duplicates.
+
+`python deployments/automations.py` with PREFECT_API_URL set: runs whose heartbeat stopped are marked crashed.
+`--downstream flow/deployment` also starts that deployment with every published embedding, its URL as `--parameter`.
+Runs send heartbeats when their environment has PREFECT_FLOWS_HEARTBEAT_FREQUENCY (30 s or more).
+"""
+
+import argparse
+from datetime import timedelta
+
+from prefect.automations import Automation
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.events import EventTrigger
+from prefect.events.actions import ChangeFlowRunState, RunDeployment
+from prefect.events.schemas.automations import AutomationCore, Posture
+
+
+def main() -> None:
+    """Apply the automations and name them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--downstream", help="flow/deployment that a published embedding starts")
+    parser.add_argument("--parameter", default="embedding", help="its parameter that takes the embedding's URL")
+    arguments = parser.parse_args()
+    wanted = [zombies_crash()]
+    if arguments.downstream:
+        wanted.append(embedding_starts(arguments.downstream, arguments.parameter))
+    for automation in wanted:
+        print(f"{upsert(automation)}: {automation.name}")
+
+
+def zombies_crash() -> AutomationCore:
+    """Runs that neither ended nor sent a heartbeat for three minutes, such as after a power cut, are marked crashed."""
+    ends = [f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")]
+    trigger = EventTrigger(
+        after={"prefect.flow-run.heartbeat"},
+        expect={"prefect.flow-run.heartbeat", *ends},
+        match={"prefect.resource.id": ["prefect.flow-run.*"]},
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=timedelta(minutes=3),
+    )
+    crash = ChangeFlowRunState(state=StateType.CRASHED, message="The run's heartbeat stopped.")
+    return AutomationCore(name="pumascale: runs without a heartbeat crash", trigger=trigger, actions=[crash])
+
+
+def embedding_starts(deployment: str, parameter: str) -> AutomationCore:
+    """Every newly written embedding starts `deployment`; one that was there already does not."""
+    with get_client(sync_client=True) as client:
+        found = client.read_deployment_by_name(deployment)
+    trigger = EventTrigger(
+        expect={"prefect.asset.materialization.succeeded"},
+        match={"prefect.resource.id": "*/embeddings/*"},
+        posture=Posture.Reactive,
+        threshold=1,
+        within=timedelta(0),
+    )
+    start = RunDeployment(deployment_id=found.id, parameters={parameter: "{{ event.resource.id }}"})
+    return AutomationCore(name=f"pumascale: an embedding starts {deployment}", trigger=trigger, actions=[start])
+
+
+def upsert(wanted: AutomationCore) -> str:
+    """Create the automation, or update the one of its name."""
+    with get_client(sync_client=True) as client:
+        found = client.read_automations_by_name(wanted.name)
+        if found:
+            client.update_automation(found[0].id, wanted)
+            return "updated"
+        client.create_automation(wanted)
+        return "created"
+
+
+if __name__ == "__main__":
+    main()
