@@ -83,14 +83,15 @@ def _euclidean(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArr
     squared *= -2.0
     squared += np.einsum("ij,ij->i", a, a)[:, None]
     squared += np.einsum("ij,ij->i", b, b)[None, :]
-    return np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared)
+    return np.asarray(np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared))
 
 
 def _cosine(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """1 - cos; as in pynndescent, 0 between two rows of zeros and 1 between one of them and another."""
     a, b = _unit(queries), _unit(rows)
     distances = np.clip(1.0 - a @ b.T, 0.0, 2.0)
-    both = ~a.any(axis=1)[:, None] & ~b.any(axis=1)[None, :]
+    empty, other = (np.asarray(~unit.any(axis=1)) for unit in (a, b))
+    both = empty[:, None] & other[None, :]
     return np.where(both, np.float32(0.0), distances).astype(np.float32)
 
 

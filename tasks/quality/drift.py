@@ -89,7 +89,7 @@ def nearest_distances(
     Distances that differ from 0 by rounding only are 0; those of rows that are not finite are NaN.
     """
     nearest = np.full(len(queries), np.inf)
-    whole = np.isfinite(queries).all(axis=1)
+    whole: NDArray[np.bool_] = np.asarray(np.isfinite(queries).all(axis=1))
     queries = np.where(whole[:, None], queries, np.float32(0))
     for block, rows in candidate_blocks(trained, np.arange(n_trained), len(queries)):
         usable = np.isfinite(rows).all(axis=1)

@@ -124,7 +124,7 @@ def _discs(
     counts = np.bincount(pixel, weight, width * height)
     sums = [np.bincount(pixel, weight * palette[color, channel], width * height) for channel in range(3)]
     mixed = np.stack(sums, axis=-1) / np.maximum(counts, 1e-9)[:, None]
-    return counts.reshape(height, width), mixed.reshape(height, width, 3)
+    return np.asarray(counts.reshape(height, width), np.float64), mixed.reshape(height, width, 3)
 
 
 def _pixel_counts(

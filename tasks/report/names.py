@@ -37,4 +37,4 @@ def _around(columns: NDArray[np.int64], lines: NDArray[np.int64]) -> NDArray[Any
     inside = (columns >= 0) & (columns < CELLS) & (lines >= 0) & (lines < CELLS)
     counts = np.bincount(columns[inside] * CELLS + lines[inside], minlength=CELLS**2).reshape(CELLS, CELLS)
     padded = np.pad(counts, 1)
-    return np.sum([padded[i : i + CELLS, j : j + CELLS] for i in range(3) for j in range(3)], axis=0)
+    return np.asarray(np.sum([padded[i : i + CELLS, j : j + CELLS] for i in range(3) for j in range(3)], axis=0))

@@ -105,7 +105,7 @@ def start_from_landmarks(
     for _ in range(steps):
         begun = np.where((degree > 0)[:, np.newaxis], walk @ begun, begun)
         begun[held] = wanted[held]
-    return begun.astype(np.float32)
+    return np.asarray(begun, np.float32)
 
 
 def _random_walk(edges: Edges, n_rows: int) -> tuple[Any, NDArray[np.float64]]:
