@@ -127,7 +127,7 @@ def check_sizes(plan: Plan, sizes: NDArray[np.int64]) -> None:
             f"The largest of {plan.n_partitions} partitions has {sizes.max()} rows, above graph.partition_rows={bound}."
             f" Set graph.n_partitions={int(plan.n_partitions * sizes.max() / bound) + 1} or more, or a smaller overlap."
         )
-    logger.info("%d partitions of %d to %d rows", plan.n_partitions, sizes.min(), sizes.max())
+    logger.info("build_graph: %d partitions of %d to %d rows", plan.n_partitions, sizes.min(), sizes.max())
 
 
 def scatter_block(task: BlockTask) -> dict[str, Any]:
