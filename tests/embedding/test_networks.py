@@ -41,7 +41,7 @@ def test_an_encoder_is_read_from_any_store(workspace: str, model: str) -> None:
 
     for name in ("encoder.keras", "model.json"):
         urls.write_bytes(urls.join(workspace, "model", name), Path(model, name).read_bytes())
-    keras.saving.get_custom_objects().clear()  # as in a fresh process, where nobody has registered the layer
+    keras.saving.get_custom_objects().pop("own>Halve", None)  # as in a process where nobody has registered the layer
     sys.modules.pop("own_layers", None)
     rows = np.random.default_rng(0).normal(size=(500, 3, 4)).astype(np.float32)
     arrays.create_array(f"{workspace}/rows", shape=rows.shape, dtype=rows.dtype)[:] = rows
