@@ -22,6 +22,7 @@ logger = logging.getLogger("pumascale.graph")
 Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 OnProgress = Callable[[str, int, int], None]
 Results = list[dict[str, Any]]
+FINISHED = "finished"  # the receipt of the whole build: its manifest
 MOST_ATTEMPTS = 4  # to bring every partition below its bound
 
 
@@ -53,6 +54,9 @@ def build(
         The manifest: counts, measured recall with its 95 % interval, seconds per step.
     """
     done = Steps(place, run, on_progress)
+    if (finished := done.finished()) is not None:
+        urls.remove_tree(urls.join(place, "scratch"))
+        return finished
     plan = make_plan(source, place, parameters, worker_memory)
     create_store(plan)
     plan = partition(plan, done)
@@ -63,10 +67,13 @@ def build(
         merged = done.run("merge", steps.merge_neighbors, block_tasks(plan))
     merged, measured = repair_until(plan, done, merged)
     edges = join(plan, done, merged)
-    urls.remove_tree(plan.scratch())
     counts = {"n_rows": plan.n_rows, "n_edges": sum(result["n_edges"] for result in edges)}
     asked = parameters.model_dump(include={"n_neighbors", "metric", "target_recall"})
-    return counts | {"n_partitions": plan.n_partitions} | asked | measured | {"seconds_per_step": done.seconds}
+    manifest = counts | {"n_partitions": plan.n_partitions} | asked | measured | {"seconds_per_step": done.seconds}
+    # Before scratch goes: a run killed from here on must not look for it again.
+    manifests.write_receipt(place, FINISHED, manifest)
+    urls.remove_tree(plan.scratch())
+    return manifest
 
 
 class Steps:
@@ -82,6 +89,10 @@ class Steps:
         before = [self._receipts[name] for task in tasks if (name := f"{step}-{task.name}") in self._receipts]
         todo = [task for task in tasks if f"{step}-{task.name}" not in self._receipts]
         return before + self._timed(step, Noted(self._place, step, function), todo)
+
+    def finished(self) -> dict[str, Any] | None:
+        """The manifest, where an earlier run did all but the door's commit."""
+        return self._receipts.get(FINISHED)
 
     def ask(self, step: str, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
         """Results of tasks that write nothing, so there is nothing to resume."""

@@ -204,3 +204,11 @@ def test_given_neighbours_are_checked(tmp_path: Path, digits: NDArray[np.float32
     arrays.write_whole(f"{knn}/indices", np.ones((90, 15), np.int64))
     with pytest.raises(InputError, match=r"Expected \(100, 15\)"):
         checks.check(source, parameters(precomputed_knn=knn))
+
+
+def test_a_build_killed_while_its_scratch_was_removed_is_finished(tmp_path: Path, digits: NDArray[np.float32]) -> None:
+    source, place = write_rows(tmp_path, digits[:300]), str(tmp_path / "graph")
+    manifest = pipeline.build(source, place, parameters(n_partitions=3), run=map)
+    # Killed behind the removal and before the door's commit: nothing is left to do, and nothing of it is there to use.
+    assert pipeline.build(source, place, parameters(n_partitions=3), run=dying_after(0)) == manifest
+    assert not (tmp_path / "graph" / "scratch").exists()
