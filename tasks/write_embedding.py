@@ -63,9 +63,8 @@ def write_embedding(
         "write_embedding", place, [source, model], partial(_write, source, model, place, parameters, labels)
     )
     if target:
-        stage.manifest["version"] = targets.publish(urls.absolute(target), place, {"source": source, "model": model})[
-            "version"
-        ]
+        version = targets.publish(urls.absolute(target), place, {"source": source, "model": model})
+        stage.manifest["version"] = version["version"]
     return stage
 
 

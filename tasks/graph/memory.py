@@ -16,19 +16,6 @@ def projected_neighbors(n_rows: int, n_features: int, n_neighbors: int) -> int:
     return IMPORTS + n_rows * per_row + updates
 
 
-def projected_edges(n_rows: int, n_neighbors: int, overlap: int) -> int:
-    """Bytes that the union of a partition's edges needs: 90 per directed edge while it is sorted and joined."""
-    return IMPORTS + n_rows * n_neighbors * (90 + 8 * overlap**2)
-
-
-def projected_block(block_rows: int, n_features: int, n_pivots: int, overlap: int, n_neighbors: int) -> int:
-    """Bytes that a block of rows needs when it is assigned, scattered or merged, whichever is most."""
-    assign = block_rows * (8 * n_features + 12 * n_pivots)
-    scatter = block_rows * overlap * 12 * n_features
-    merge = block_rows * overlap * n_neighbors * 60
-    return IMPORTS + max(assign, scatter, merge)
-
-
 def default_partition_rows(worker_memory: int | None, n_features: int, n_neighbors: int) -> int:
     """Most rows of a partition that a worker with `worker_memory` bytes can take; 1,000,000 where no limit is known."""
     if worker_memory is None:

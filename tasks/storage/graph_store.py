@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from pumascale.tasks.storage import arrays, manifests, urls
@@ -34,17 +33,6 @@ def read_graph_manifest(place: str) -> dict[str, Any]:
     if manifest is None:
         raise InputError(f"{place} holds no finished graph. Expected the URL that build_graph returned: run it first.")
     return manifest
-
-
-def open_graph(place: str) -> zarr.Group:
-    """Open a finished graph for reading."""
-    read_graph_manifest(place)
-    return arrays.open_group(place)
-
-
-def open_member(place: str, name: str) -> zarr.Array[Any]:
-    """Open the array `name` of the graph at `place`, finished or not."""
-    return arrays.open_array(urls.join(place, name))
 
 
 def n_partitions(place: str) -> int:

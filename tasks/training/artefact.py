@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.model_store import SCHEMA_VERSION as SCHEMA_VERSION
 
-SCHEMA_VERSION = 1
 MODULES = ["pumascale.tasks.training.prototypes"]  # they register the layers that a `.keras` file may name
 
 
