@@ -27,6 +27,7 @@ from pumascale.tasks.training.devices import n_devices, on_all_devices
 from pumascale.tasks.training.model import ParametricModel
 from pumascale.tasks.training.networks import Networks, build_networks
 from pumascale.tasks.training.problem import Problem, read_problem, uses_prototypes, validation_batches
+from pumascale.tasks.training.seeds import seeded
 from pumascale.tasks.training.stages import train_prototypes
 from pumascale.tasks.training.terms import Attraction, Correlation, Landmarks, Reconstruction, Repulsion, Term
 from pumascale.tasks.training.window import Window
@@ -70,10 +71,9 @@ def fit(
     InputError
         When a network or a config cannot be used, no edge is left, or the loss is not finite from the start.
     """
-    keras.utils.set_random_seed(parameters.random_state)
     problem = read_problem(source, graph, parameters)
     a, b = curve_of(parameters)
-    with on_all_devices():
+    with seeded(parameters.random_state), on_all_devices():
         networks, outcome = train_networks(problem, parameters, a, b, place, on_progress)
     manifest = describe(problem, outcome, parameters) | {"a": a, "b": b}
     save(place, networks, problem, manifest, outcome.history, graph)
