@@ -51,7 +51,8 @@ def build_graph(
 
 def graph_place(source: str, workspace: str, parameters: GraphParameters, salt: str | None = None) -> str:
     """Where the graph of this request is, or will be."""
-    content = parameters.precomputed_knn and fingerprints.fingerprint_tree(parameters.precomputed_knn)
+    brought = (parameters.precomputed_knn, parameters.labels)
+    content = [url and fingerprints.fingerprint_tree(url) for url in brought]
     data = fingerprints.fingerprint_source(source)
     name = fingerprints.request_id("graph", source=data, content=content, parameters=parameters.model_dump(), salt=salt)
     return urls.join(urls.absolute(workspace), "graphs", name)

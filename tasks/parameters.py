@@ -41,6 +41,18 @@ class GraphParameters(Group):
     non_finite: Literal["error", "skip"] = _field(
         "error", "Rows with NaN or inf: stop, or leave them without edges (see also embedding.non_finite)."
     )
+    unique: bool = _field(False, "Of equal rows only the first is in the graph; all get its place in the map.")
+    isolated: Literal["warn", "error"] = _field("warn", "Rows left without any edge: name them and go on, or stop.")
+    labels: str | None = _field(
+        None, "URL of one label per row that shape the graph (supervised UMAP); -1: not known. None: unsupervised."
+    )
+    target_metric: str = _field(
+        "categorical", "'categorical', or the metric of continuous labels: euclidean, manhattan, ..."
+    )
+    target_n_neighbors: int = _field(
+        -1, "Neighbours in the graph of continuous labels; -1: as many as n_neighbors.", ge=-1, le=1000
+    )
+    target_weight: float = _field(0.5, "From the rows alone (0) to the labels above all (1).", ge=0, le=1)
     random_state: int = _field(42, "Seed: the same seed gives the same graph, on any number of workers.", ge=0)
     precomputed_knn: str | None = _field(None, "URL of a Zarr group with 'indices' and 'distances' to use instead.")
     n_partitions: int | None = _field(None, "Partitions of the rows; None: as many as partition_rows asks for.", ge=1)

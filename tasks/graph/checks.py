@@ -1,6 +1,7 @@
 """What build_graph refuses before any work."""
 
 from pumascale.tasks.graph import metrics
+from pumascale.tasks.graph.target import CATEGORICAL
 from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays, urls
 from pumascale.tasks.storage.errors import InputError
@@ -20,6 +21,13 @@ def check(source: str, parameters: GraphParameters) -> None:
     _check_partitions(n_rows, parameters)
     if parameters.precomputed_knn:
         _check_precomputed(parameters.precomputed_knn, n_rows, parameters.n_neighbors)
+    if parameters.unique and parameters.precomputed_knn:
+        raise InputError(
+            "graph.unique=true came with graph.precomputed_knn, whose neighbours include the equal rows. "
+            "Expected one of them: drop graph.unique, or let the neighbours be computed."
+        )
+    if parameters.labels:
+        _check_target(source, parameters.labels, n_rows, parameters)
 
 
 def _check_rows(source: str, n_rows: int, n_neighbors: int) -> None:
@@ -52,3 +60,19 @@ def _check_precomputed(url: str, n_rows: int, n_neighbors: int) -> None:
                 f"graph.precomputed_knn: {url}/{name} has shape {shape}. Expected ({n_rows}, {n_neighbors}) with each "
                 f"row itself in column 0, or ({n_rows}, {n_neighbors - 1}) and more without it, the same for both."
             )
+
+
+def _check_target(source: str, labels: str, n_rows: int, parameters: GraphParameters) -> None:
+    if parameters.target_metric == CATEGORICAL:
+        arrays.check_labels(source, labels)
+        return
+    metrics.check_metric(parameters.target_metric, "graph.target_metric", also=(CATEGORICAL,))
+    if parameters.target_n_neighbors in (0, 1):
+        raise InputError(f"graph.target_n_neighbors={parameters.target_n_neighbors}: expected -1, or 2 and more.")
+    array = arrays.open_array(labels)
+    if array.shape[0] != n_rows or array.dtype.kind not in "fiu":
+        raise InputError(
+            f"graph.labels: {labels} has shape {array.shape} and dtype {array.dtype}. graph.target_metric="
+            f"{parameters.target_metric!r} compares numbers: expected {n_rows} rows of them, one per row of {source}, "
+            "or graph.target_metric=categorical."
+        )

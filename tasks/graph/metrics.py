@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 from pynndescent.distances import named_distances
+from sklearn.metrics.pairwise import euclidean_distances
 
 from pumascale.tasks.storage.errors import InputError, nearest_name
 
@@ -36,12 +37,13 @@ NON_NEGATIVE = {
 }
 
 
-def check_metric(metric: str) -> None:
-    """Refuse a metric that pynndescent does not have, with the nearest one that it has."""
-    if metric not in named_distances:
+def check_metric(metric: str, name: str = "graph.metric", also: tuple[str, ...] = ()) -> None:
+    """Refuse a metric that pynndescent does not have (nor `also` holds), with the nearest one that it has."""
+    known = [*also, *sorted(named_distances)]
+    if metric not in known:
         raise InputError(
-            f"graph.metric={metric!r} is unknown.{nearest_name(metric, named_distances)} "
-            f"Expected a dense metric of pynndescent: {', '.join(sorted(named_distances))}."
+            f"{name}={metric!r} is unknown.{nearest_name(metric, known)} "
+            f"Expected a dense metric of pynndescent: {', '.join(known)}."
         )
 
 
@@ -69,21 +71,10 @@ def distance_block(
 ) -> NDArray[np.float32]:
     """Distances of every query to every row, float32 (n_queries, n_rows)."""
     if metric in ("euclidean", "l2"):
-        return _euclidean(queries, rows)
+        return np.asarray(euclidean_distances(queries, rows), np.float32)  # products in float64: near rows stay apart
     if metric == "cosine":
         return _cosine(queries, rows)
     return np.asarray(_pairwise(metric)(queries, rows, tuple(float(value) for value in metric_kwds.values())))
-
-
-def _euclidean(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """By one matrix product about the rows' mean: less is lost to cancellation than about the origin."""
-    center = rows.mean(axis=0)
-    a, b = queries - center, rows - center
-    squared = a @ b.T
-    squared *= -2.0
-    squared += np.einsum("ij,ij->i", a, a)[:, None]
-    squared += np.einsum("ij,ij->i", b, b)[None, :]
-    return np.asarray(np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared))
 
 
 def _cosine(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:

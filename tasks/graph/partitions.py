@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pumascale.tasks.graph.duplicates import read_duplicates
 from pumascale.tasks.graph.metrics import distance_block
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, read
+from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.finite import finite_rows
@@ -26,8 +28,9 @@ PIVOTS_PER_PARTITION = 16
 CENTROID_METRICS = {"euclidean", "l2", "sqeuclidean", "cosine", "correlation"}
 
 
-def choose_pivots(plan: Plan) -> None:
+def choose_pivots(task: PartitionTask) -> dict[str, Any]:
     """Choose pivots from a sample and group them; into scratch: `pivots` (m, n_features) by group, `groups` (m,)."""
+    plan = task.plan
     sample = _read_sample(plan)
     count = min(PIVOTS_PER_PARTITION * plan.n_partitions, len(sample))
     pivots = _pivots(sample, count, plan.parameters.metric, plan.parameters.random_state)
@@ -37,6 +40,7 @@ def choose_pivots(plan: Plan) -> None:
     order = np.argsort(groups, kind="stable")
     arrays.write_whole(plan.scratch("pivots"), pivots[order])
     arrays.write_whole(plan.scratch("groups"), groups[order].astype(np.int32))
+    return {"n_pivots": len(pivots)}
 
 
 def _read_sample(plan: Plan) -> NDArray[np.float32]:
@@ -96,19 +100,22 @@ def _main_axis(points: NDArray[np.float32], weights: NDArray[np.float64]) -> NDA
 def assign_block(task: BlockTask) -> dict[str, Any]:
     """The `overlap` nearest partitions of each row of a block, nearest first; returns the partitions' sizes.
 
-    A row with NaN or inf joins none: -1.
+    A row with NaN or inf joins none, nor does one that an equal row stands for: -1.
     """
     plan = task.plan
     rows = _read_block(task)
+    finite = finite_rows(rows)
+    rows[~finite] = 0  # stands in for NaN in the distances; such a row joins nothing below
     if plan.n_partitions == 1:
         nearest = np.zeros((task.stop - task.start, 1), np.int32)
     else:
         nearest = nearest_groups(
             _distances(plan, rows, read(plan.scratch("pivots"))), read(plan.scratch("groups")), plan.overlap
         )
-    nearest[~finite_rows(rows)] = -1
+    nearest[~finite] = -1
+    nearest[read_duplicates(task) - task.start] = -1
     arrays.open_writable(plan.scratch("partitions_of"))[task.start : task.stop] = nearest
-    return {"sizes": np.bincount(nearest[nearest >= 0], minlength=plan.n_partitions).tolist()}
+    return {"start": task.start, "sizes": np.bincount(nearest[nearest >= 0], minlength=plan.n_partitions).tolist()}
 
 
 def nearest_groups(distances: NDArray[np.float32], groups: NDArray[np.int32], overlap: int) -> NDArray[np.int32]:
@@ -131,36 +138,32 @@ def check_sizes(plan: Plan, sizes: NDArray[np.int64]) -> None:
 
 
 def scatter_block(task: BlockTask) -> dict[str, Any]:
-    """Write a block's rows sorted by partition, one run with offsets, into scratch."""
+    """Write a block's rows, each for every partition that it joins, as one run."""
     plan = task.plan
-    nearest = read(plan.scratch("partitions_of"), slice(task.start, task.stop))
-    order = np.argsort(nearest.ravel(), kind="stable")
-    offsets = np.searchsorted(nearest.ravel()[order], np.arange(plan.n_partitions + 1))
-    local = order // plan.overlap
+    joined = read(plan.scratch("partitions_of"), slice(task.start, task.stop))
+    ids = np.repeat(np.arange(task.start, task.stop), plan.overlap)
     data = np.asarray(arrays.open_array(plan.source)[task.start : task.stop])
-    run = plan.scratch("runs", task.name)
-    for name, values in (("rows", task.start + local), ("data", data[local]), ("offsets", offsets)):
-        arrays.write_whole(f"{run}/{name}", values)
-    return {"n_rows": len(local)}
+    content = {"rows": ids, "data": data[ids - task.start]}
+    write_run(plan.scratch("runs", task.name), joined.ravel(), plan.n_partitions, content)
+    return {"n_rows": len(data)}
 
 
 def collect_partition(task: PartitionTask) -> dict[str, Any]:
-    """Write a partition's row ids, ascending, and their data: one range read per run."""
+    """Write a partition's row ids, ascending, and their data."""
     plan = task.plan
-    blocks = arrays.row_blocks(plan.n_rows, plan.block_rows)
     if plan.n_partitions == 1:
-        ids = np.flatnonzero(read(plan.scratch("partitions_of"))[:, 0] == 0)
-        arrays.write_whole(plan.part(0, "rows"), ids)
-        return {"n_rows": len(ids)}
-    rows, data = [], []
-    for start, _ in blocks:
-        run = plan.scratch("runs", f"{start:012d}")
-        first, last = read(f"{run}/offsets", slice(task.partition, task.partition + 2))
-        rows.append(read(f"{run}/rows", slice(int(first), int(last))))
-        data.append(read(f"{run}/data", slice(int(first), int(last))))
-    arrays.write_whole(plan.part(task.partition, "rows"), np.concatenate(rows))
-    arrays.write_whole(plan.part(task.partition, "data"), np.concatenate(data))
-    return {"n_rows": int(sum(len(part) for part in rows))}
+        rows = np.flatnonzero(read(plan.scratch("partitions_of"))[:, 0] == 0)
+    else:
+        runs = [plan.scratch("runs", f"{start:012d}") for start, _ in plan.blocks()]
+        rows, data = read_runs(runs, task.partition, ("rows", "data"))
+        arrays.write_whole(plan.part(task.partition, "data"), data)
+    arrays.write_whole(plan.part(task.partition, "rows"), rows)
+    return {"n_rows": len(rows)}
+
+
+def write_offsets(plan: Plan, sizes_by_block: NDArray[np.int64]) -> None:
+    """Into scratch: where in each partition the rows of each block begin, int64 (n_blocks + 1, n_partitions)."""
+    arrays.write_whole(plan.scratch("offsets"), np.pad(np.cumsum(sizes_by_block, axis=0), ((1, 0), (0, 0))))
 
 
 def read_data(plan: Plan, partition: int) -> NDArray[np.float32]:

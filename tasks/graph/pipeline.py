@@ -8,14 +8,16 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from pumascale.tasks.graph import partitions, recall, repair, steps, union
+from pumascale.tasks.graph import connectivity, duplicates, partitions, recall, repair, steps, target, union
 from pumascale.tasks.graph.plan import Plan, block_tasks, create_store, gather, make_plan, partition_tasks
 from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays, manifests, urls
+from pumascale.tasks.storage.errors import InputError
 
 logger = logging.getLogger("pumascale.graph")
 
@@ -66,8 +68,8 @@ def build(
         done.run("neighbours", steps.local_neighbors, partition_tasks(plan))
         merged = done.run("merge", steps.merge_neighbors, block_tasks(plan))
     merged, measured = repair_until(plan, done, merged)
-    edges = join(plan, done, merged)
-    counts = {"n_rows": plan.n_rows, "n_edges": sum(result["n_edges"] for result in edges)}
+    edges, isolated = join(plan, done, merged, worker_memory)
+    counts = {"n_rows": plan.n_rows, "n_edges": sum(result["n_edges"] for result in edges)} | isolated
     asked = parameters.model_dump(include={"n_neighbors", "metric", "target_recall"})
     manifest = counts | {"n_partitions": plan.n_partitions} | asked | measured | {"seconds_per_step": done.seconds}
     # Before scratch goes: a run killed from here on must not look for it again.
@@ -80,7 +82,7 @@ class Steps:
     """Runs the tasks of one step after the other, those with a receipt not again, and keeps the time."""
 
     def __init__(self, place: str, run: Runner, on_progress: OnProgress) -> None:
-        self._place, self._run, self._on_progress = place, run, on_progress
+        self._place, self.runner, self._on_progress = place, run, on_progress
         self._receipts = manifests.read_receipts(place)
         self.seconds: dict[str, float] = {}
 
@@ -100,7 +102,7 @@ class Steps:
 
     def _timed(self, step: str, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
         started, results = time.perf_counter(), []
-        for result in self._run(function, tasks):
+        for result in self.runner(function, tasks):
             results.append(result)
             self._on_progress(step, len(results), len(tasks))
         self.seconds[step] = round(self.seconds.get(step, 0) + time.perf_counter() - started, 3)
@@ -122,17 +124,21 @@ class Noted:
 
 def partition(plan: Plan, done: Steps) -> Plan:
     """Assign rows to partitions, more of them until none is above its bound, and bring each one's rows together."""
+    if plan.parameters.unique:
+        done.run("hashes", duplicates.hash_block, block_tasks(plan))
+        done.run("duplicates", duplicates.find_duplicates, duplicates.bucket_tasks(plan))
     for _ in range(MOST_ATTEMPTS):
         if plan.n_partitions > 1:
-            partitions.choose_pivots(plan)
+            done.run(f"pivots-{plan.n_partitions}", partitions.choose_pivots, partition_tasks(plan)[:1])
         results = done.run(f"assign-{plan.n_partitions}", partitions.assign_block, block_tasks(plan))
-        sizes = np.sum([result["sizes"] for result in results], axis=0)
+        sizes_by_block = np.array([result["sizes"] for result in sorted(results, key=itemgetter("start"))])
+        sizes = sizes_by_block.sum(axis=0)
         too_large = sizes.max() / (plan.parameters.partition_rows or np.inf)
         if too_large <= 1 or plan.parameters.n_partitions:
             break
         plan = replace(plan, n_partitions=int(plan.n_partitions * too_large) + 1)
     partitions.check_sizes(plan, sizes)
-    arrays.write_whole(plan.scratch("sizes"), sizes)
+    partitions.write_offsets(plan, sizes_by_block)
     if plan.n_partitions > 1:
         done.run("scatter", partitions.scatter_block, block_tasks(plan))
     done.run("collect", partitions.collect_partition, partition_tasks(plan))
@@ -166,11 +172,9 @@ def exact_neighbors(plan: Plan, done: Steps) -> tuple[recall.Nearest, np.ndarray
     parameters = plan.parameters
     ids = recall.draw_sample(plan.n_rows, parameters.recall_sample, parameters.random_state)
     ids = ids[gather(plan.scratch("partitions_of"), ids)[:, 0] >= 0]  # rows with NaN have no neighbours
-    kwds = tuple(parameters.metric_kwds.items())
-    tasks = [
-        recall.Candidates(plan.source, block, tuple(ids.tolist()), parameters.n_neighbors, parameters.metric, kwds)
-        for block in arrays.row_blocks(plan.n_rows, recall.block_rows(plan.n_features))
-    ]
+    recall.write_sample(plan, ids)
+    blocks = arrays.row_blocks(plan.n_rows, recall.block_rows(plan.n_features, len(ids)))
+    tasks = [recall.Candidates(plan, start, stop, tuple(ids.tolist())) for start, stop in blocks]
     parts = done.ask("recall", recall.block_candidates, tasks)
     return recall.merge_candidates(parts, parameters.n_neighbors), ids
 
@@ -183,10 +187,47 @@ def measure_recall(
     return recall.mean_and_interval(recall.recall_per_row(exact, indices, distances))
 
 
-def join(plan: Plan, done: Steps, merged: Results) -> Results:
-    """Memberships by block, then the fuzzy union by partition."""
+def join(plan: Plan, done: Steps, merged: Results, worker_memory: int | None) -> tuple[Results, dict[str, Any]]:
+    """Memberships by block, then the fuzzy union by partition, and what the labels make of it."""
     mean = sum(result["distance_sum"] for result in merged) / max(1, sum(one["distance_count"] for one in merged))
     done.run("memberships", steps.memberships, block_tasks(plan, mean_distance=mean))
     if plan.n_partitions > 1:
         done.run("strays", union.stray_edges, block_tasks(plan))
-    return done.run("edges", union.partition_edges, partition_tasks(plan))
+    edges = done.run("edges", union.partition_edges, partition_tasks(plan))
+    if plan.parameters.labels is None:
+        return edges, name_isolated(plan, done)
+    if plan.parameters.target_metric == target.CATEGORICAL:
+        done.run("categories", target.meet_categories, partition_tasks(plan))
+    else:
+        meet_target(plan, done, edges, worker_memory)
+    isolated = name_isolated(plan, done)
+    return done.run("restore", target.restore_partition, partition_tasks(plan)), isolated
+
+
+def meet_target(plan: Plan, done: Steps, edges: Results, worker_memory: int | None) -> None:
+    """Build the graph of a continuous target, and let every partition meet its edges."""
+    rows, place = plan.scratch("target"), plan.scratch("target_graph")
+    n_values = int(np.prod(arrays.open_array(str(plan.parameters.labels)).shape[1:]))
+    arrays.create_array(rows, shape=(plan.n_rows, n_values), dtype=np.float32, shard_rows=plan.block_rows)
+    done.run("target", target.copy_target, block_tasks(plan))
+    build(rows, place, target.target_parameters(plan.parameters), run=done.runner, worker_memory=worker_memory)
+    scattered = done.run("scatter-target", target.scatter_target, block_tasks(plan))
+    least = [min(result["least"] for result in results) for results in (edges, scattered)]
+    tasks = [target.MeetTask(plan, partition, *least) for partition in range(plan.n_partitions)]
+    done.run("meet", target.meet_target, tasks)
+
+
+def name_isolated(plan: Plan, done: Steps) -> dict[str, Any]:
+    """Count the rows that are left without edges, name some, and warn or stop as the policy says."""
+    found = sorted(done.run("isolated", connectivity.find_isolated, block_tasks(plan)), key=itemgetter("start"))
+    count = sum(result["n_isolated"] for result in found)
+    first = [row for result in found for row in result["isolated"]][: connectivity.MOST_NAMED]
+    if count:
+        message = (
+            f"{count} rows of {plan.source} have no edge, first {first}: their neighbours are at or beyond the "
+            "disconnection distance, or not mutual under graph.set_op_mix_ratio. They are trained on by nothing."
+        )
+        if plan.parameters.isolated == "error":
+            raise InputError(f"{message} Change either of them, or allow such rows (graph.isolated=warn).")
+        logger.warning(message)
+    return {"n_isolated": count, "isolated": first}

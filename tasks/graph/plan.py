@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph.memory import default_partition_rows
 from pumascale.tasks.parameters import GraphParameters
-from pumascale.tasks.storage import arrays, graph_store, urls
+from pumascale.tasks.storage import arrays, urls
 
 MOST_BLOCK_BYTES = 64 * 2**20
 
@@ -30,12 +30,16 @@ class Plan:
         return urls.join(self.place, name)
 
     def part(self, partition: int, name: str) -> str:
-        """URL of an array of a partition."""
-        return graph_store.partition_url(self.place, partition, name)
+        """URL of what was collected for a partition: `rows` int64, ascending, and `data`, the rows themselves."""
+        return self.scratch("parts", f"{partition:06d}", name)
 
     def scratch(self, *parts: str) -> str:
         """URL of something that is gone when the graph is finished."""
         return urls.join(self.place, "scratch", *parts)
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """(start, stop) of the blocks of rows."""
+        return arrays.row_blocks(self.n_rows, self.block_rows)
 
     @property
     def overlap(self) -> int:
@@ -72,6 +76,11 @@ class BlockTask:
         """Names the task's receipt."""
         return f"{self.start:012d}"
 
+    @property
+    def block(self) -> int:
+        """The block's number."""
+        return self.start // self.plan.block_rows
+
 
 def make_plan(source: str, place: str, parameters: GraphParameters, worker_memory: int | None) -> Plan:
     """Plan the build: one partition where the data fits a worker, else as many as the bound on their rows asks for."""
@@ -96,8 +105,7 @@ def partition_tasks(plan: Plan, turn: int = 0) -> list[PartitionTask]:
 
 def block_tasks(plan: Plan, turn: int = 0, mean_distance: float = 0.0) -> list[BlockTask]:
     """One task per block of rows."""
-    blocks = arrays.row_blocks(plan.n_rows, plan.block_rows)
-    return [BlockTask(plan, start, stop, turn, mean_distance) for start, stop in blocks]
+    return [BlockTask(plan, start, stop, turn, mean_distance) for start, stop in plan.blocks()]
 
 
 def create_store(plan: Plan) -> None:
@@ -109,6 +117,8 @@ def create_store(plan: Plan) -> None:
         "knn_dists": ((n_rows, k), np.float32),
         "sigmas": ((n_rows,), np.float32),
         "rhos": ((n_rows,), np.float32),
+        "isolated": ((n_rows,), np.bool_),
+        "scratch/strongest_of": ((n_rows,), np.float32),
         "scratch/partitions_of": ((n_rows, plan.overlap), np.int32),
     }
     for name, (shape, dtype) in shapes.items():
@@ -121,7 +131,10 @@ def read(url: str, rows: slice = slice(None)) -> NDArray[Any]:
 
 
 def gather(url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
-    """The rows `ids`, ascending, of an array; a run of consecutive ones is read as such."""
+    """The rows `ids`, each once, of an array; a run of consecutive ones is read as such."""
+    if len(ids) and (np.diff(ids) < 0).any():
+        order = np.argsort(ids)
+        return np.asarray(gather(url, ids[order])[np.argsort(order)])
     array = arrays.open_array(url)
     if len(ids) and ids[-1] - ids[0] + 1 == len(ids):
         return np.asarray(array[int(ids[0]) : int(ids[-1]) + 1])

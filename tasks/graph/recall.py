@@ -2,34 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph.metrics import distance_block
+from pumascale.tasks.graph.plan import Plan, gather, read
 from pumascale.tasks.storage import arrays
-from pumascale.tasks.storage.finite import finite_rows
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The task: the nearest rows of one block to the sampled rows `ids`."""
+    """The task: the nearest rows of one block to the sampled rows `ids`, which lie in scratch as `sample`."""
 
-    source: str
-    block: tuple[int, int]
+    plan: Plan
+    start: int
+    stop: int
     ids: tuple[int, ...]
-    n_neighbors: int
-    metric: str
-    metric_kwds: tuple[tuple[str, float], ...]
 
 
 Nearest = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
-def block_rows(n_features: int) -> int:
-    """Rows per block: 64 MB of them."""
-    return max(1, 2**24 // n_features)
+def block_rows(n_features: int, sample: int) -> int:
+    """Rows per block: 64 MB of them, and of their distances to the sample."""
+    return max(1, 2**24 // max(n_features, sample))
 
 
 def draw_sample(n_rows: int, size: int, random_state: int) -> NDArray[np.int64]:
@@ -38,23 +35,21 @@ def draw_sample(n_rows: int, size: int, random_state: int) -> NDArray[np.int64]:
     return np.sort(generator.choice(n_rows, min(size, n_rows), replace=False))
 
 
+def write_sample(plan: Plan, ids: NDArray[np.int64]) -> None:
+    """Bring the sampled rows together, so that no block's task gathers them from all over the source."""
+    arrays.write_whole(plan.scratch("sample"), gather(plan.source, ids).astype(np.float32).reshape(len(ids), -1))
+
+
 def block_candidates(task: Candidates) -> Nearest:
     """Ids and distances of the block's rows nearest to each sampled row, (sample, <= n_neighbors - 1)."""
-    array = arrays.open_array(task.source)
-    queries = read_sample(array, np.array(task.ids))
-    start, stop = task.block
-    rows = arrays.read_rows(array, start, stop).reshape(stop - start, -1)
-    finite = finite_rows(rows)
-    distances = distance_block(queries, rows[finite], task.metric, dict(task.metric_kwds))
-    ids = np.arange(start, stop)[finite]
+    plan, parameters = task.plan, task.plan.parameters
+    rows = arrays.read_rows(arrays.open_array(plan.source), task.start, task.stop)
+    # Rows with NaN, and those that an equal row stands for, joined no partition.
+    joined = read(plan.scratch("partitions_of"), slice(task.start, task.stop))[:, 0] >= 0
+    rows, ids = rows.reshape(len(rows), -1)[joined], np.arange(task.start, task.stop)[joined]
+    distances = distance_block(read(plan.scratch("sample")), rows, parameters.metric, parameters.metric_kwds)
     distances[np.array(task.ids)[:, None] == ids[None, :]] = np.inf
-    return _best(np.broadcast_to(ids, distances.shape), distances, task.n_neighbors - 1)
-
-
-def read_sample(array: Any, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The rows `ids`, flattened, float32."""
-    rows = np.asarray(array.oindex[ids] if array.ndim == 2 else array.oindex[(ids, *[slice(None)] * (array.ndim - 1))])
-    return rows.astype(np.float32).reshape(len(ids), -1)
+    return _best(np.broadcast_to(ids, distances.shape), distances, parameters.n_neighbors - 1)
 
 
 def merge_candidates(parts: Sequence[Nearest], n_neighbors: int) -> Nearest:

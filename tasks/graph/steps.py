@@ -89,11 +89,11 @@ def _found_by_partitions(task: BlockTask) -> tuple[NDArray[np.int64], NDArray[np
     indices = np.full((task.stop - task.start, plan.overlap, plan.parameters.n_neighbors), -1, np.int64)
     distances = np.full(indices.shape, np.inf, np.float32)
     slot = np.zeros(len(indices), np.int64)
+    offsets = read(plan.scratch("offsets"), slice(task.block, task.block + 2))
     members = np.unique(read(plan.scratch("partitions_of"), slice(task.start, task.stop)))
     for partition in members[members >= 0].tolist():
-        ids = read(plan.part(partition, "rows"))
-        rows = slice(*(int(at) for at in np.searchsorted(ids, (task.start, task.stop))))
-        at = ids[rows] - task.start
+        rows = slice(*offsets[:, partition].tolist())
+        at = read(plan.part(partition, "rows"), rows) - task.start
         for name, block in (("indices", indices), ("distances", distances)):
             block[at, slot[at]] = read(plan.scratch("neighbors", f"{partition:06d}", name), rows)
         slot[at] += 1

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import fuzzy
+from pumascale.tasks.graph.connectivity import note_strongest
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, read
+from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays, graph_store
 
 Directed = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]  # head, tail (global ids), strength
@@ -44,21 +46,27 @@ def owners(partitions_of: NDArray[np.int32], other: NDArray[np.int32]) -> NDArra
     return np.where(first == none, -1, first).astype(np.int32)
 
 
+def edge_owners(plan: Plan, head: NDArray[np.int64], tail: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """Who each pair belongs to, int32 (e,), and which pairs are strays, bool (e,): no partition holds both ends.
+
+    A pair with an end that joined no partition belongs to nobody: -1.
+    """
+    joined_head, joined_tail = _partitions_of(plan, head, tail)
+    owner = owners(joined_head, joined_tail)
+    stray = owner < 0
+    of_smaller = np.where(head < tail, joined_head[:, 0], joined_tail[:, 0])
+    nowhere = (joined_head[:, 0] < 0) | (joined_tail[:, 0] < 0)
+    return np.where(nowhere, -1, np.where(stray, of_smaller, owner)).astype(np.int32), stray
+
+
 def stray_edges(task: BlockTask) -> dict[str, Any]:
-    """The directed edges from a block's rows whose ends share no partition, sorted by owner, into scratch."""
+    """The directed edges from a block's rows whose ends share no partition, as one run."""
     plan = task.plan
     head, tail, strength = directed_edges(plan, np.arange(task.start, task.stop))
-    stray = owners(*_partitions_of(plan, head, tail)) < 0
-    head, tail, strength = head[stray], tail[stray], strength[stray]
-    low = np.minimum(head, tail)
-    ids, inverse = np.unique(low, return_inverse=True)
-    owner = gather(plan.scratch("partitions_of"), ids)[inverse, 0] if len(ids) else np.empty(0, np.int32)
-    order = np.argsort(owner, kind="stable")
-    offsets = np.searchsorted(owner[order], np.arange(plan.n_partitions + 1))
-    content: dict[str, NDArray[Any]] = {"head": head[order], "tail": tail[order], "strength": strength[order]}
-    for name, values in (content | {"offsets": offsets}).items():
-        arrays.write_whole(plan.scratch("stray", task.name, name), values)
-    return {"n_stray": len(head)}
+    owner, stray = edge_owners(plan, head, tail)
+    content: dict[str, NDArray[Any]] = {"head": head[stray], "tail": tail[stray], "strength": strength[stray]}
+    write_run(plan.scratch("stray", task.name), owner[stray], plan.n_partitions, content)
+    return {"n_stray": int(stray.sum())}
 
 
 def _partitions_of(plan: Plan, *ends: NDArray[np.int64]) -> list[NDArray[np.int32]]:
@@ -68,29 +76,39 @@ def _partitions_of(plan: Plan, *ends: NDArray[np.int64]) -> list[NDArray[np.int3
 
 
 def partition_edges(task: PartitionTask) -> dict[str, Any]:
-    """Write the undirected edges that belong to a partition, and take its guests in."""
+    """Write the undirected edges that belong to a partition, its guests taken in."""
     plan = task.plan
-    joined = own_members(plan, task.partition)
-    edges = _resident_edges(plan, task.partition, joined)
-    strays = _read_strays(plan, task.partition)
-    guests = np.setdiff1d(np.concatenate(strays[:2]), joined)
-    head, tail = np.concatenate([edges[0], strays[0]]), np.concatenate([edges[1], strays[1]])
-    strength = np.concatenate([edges[2], strays[2]])
-    ids = np.concatenate([joined, guests])
+    joined = read(plan.part(task.partition, "rows"))
+    own, strays = _resident_edges(plan, task.partition, joined), _read_strays(plan, task.partition)
+    head, tail = np.concatenate([own[0], strays[0]]), np.concatenate([own[1], strays[1]])
+    strength = np.concatenate([own[2], strays[2]])
+    ids = with_guests(joined, head, tail)
+    local = local_ids(ids, head), local_ids(ids, tail)
+    content = graph_store.Partition(
+        ids, *undirected_edges(*local, strength, len(ids), plan.parameters.set_op_mix_ratio)
+    )
+    if plan.parameters.labels is None:
+        settle(plan, task.partition, content)
+        note_strongest(plan, task.partition, content)
+    else:
+        graph_store.write_partition(plan.scratch("unsupervised"), task.partition, content)
+    return {"n_edges": len(content.weight), "n_guests": len(ids) - len(joined), "least": least(content.weight)}
+
+
+def least(weight: NDArray[np.float32]) -> float:
+    """The smallest weight; 1 where there is none."""
+    return float(weight.min(initial=1.0))
+
+
+def with_guests(joined: NDArray[np.int64], *ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A partition's rows, behind them its guests: ends of its edges that did not join it, ascending."""
+    return np.concatenate([joined, np.setdiff1d(np.concatenate(ends), joined)])
+
+
+def local_ids(ids: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where in `ids` each global id stands."""
     order = np.argsort(ids)
-    head, tail = (order[np.searchsorted(ids, end, sorter=order)] for end in (head, tail))
-    content = undirected_edges(head, tail, strength, len(ids), plan.parameters.set_op_mix_ratio)
-    if len(guests):
-        _take_in(plan, task.partition, guests)
-    graph_store.write_partition(plan.place, task.partition, graph_store.Partition(ids, *content))
-    return {"n_edges": len(content[0]), "n_guests": len(guests)}
-
-
-def own_members(plan: Plan, partition: int) -> NDArray[np.int64]:
-    """The rows that joined the partition, without guests that a killed run may have taken in already."""
-    ids = read(plan.part(partition, "rows"))
-    n_joined = int(read(plan.scratch("sizes"))[partition])
-    return np.asarray(ids[:n_joined])
+    return np.asarray(order[np.searchsorted(ids, end, sorter=order)], np.int64)
 
 
 def _resident_edges(plan: Plan, partition: int, joined: NDArray[np.int64]) -> Directed:
@@ -102,21 +120,24 @@ def _resident_edges(plan: Plan, partition: int, joined: NDArray[np.int64]) -> Di
 
 
 def _read_strays(plan: Plan, partition: int) -> Directed:
-    parts: list[list[NDArray[Any]]] = [[np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]]
+    if plan.n_partitions == 1:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+    runs = [plan.scratch("stray", f"{start:012d}") for start, _ in plan.blocks()]
+    head, tail, strength = read_runs(runs, partition, ("head", "tail", "strength"))
+    return head, tail, strength
+
+
+def settle(plan: Plan, partition: int, content: graph_store.Partition) -> None:
+    """Write a finished partition: its edges, and beside them the data of its rows, the guests' last.
+
+    What is read lies in scratch and stays, so a killed task can be done again.
+    """
+    graph_store.write_partition(plan.place, partition, content)
     if plan.n_partitions > 1:
-        for start, _ in arrays.row_blocks(plan.n_rows, plan.block_rows):
-            run = plan.scratch("stray", f"{start:012d}")
-            rows = slice(*(int(at) for at in read(f"{run}/offsets", slice(partition, partition + 2))))
-            if rows.stop > rows.start:
-                for part, name in zip(parts, ("head", "tail", "strength"), strict=True):
-                    part.append(read(f"{run}/{name}", rows))
-    return np.concatenate(parts[0]), np.concatenate(parts[1]), np.concatenate(parts[2])
-
-
-def _take_in(plan: Plan, partition: int, guests: NDArray[np.int64]) -> None:
-    n_joined = int(read(plan.scratch("sizes"))[partition])
-    data = read(plan.part(partition, "data"), slice(n_joined))
-    arrays.write_whole(plan.part(partition, "data"), np.concatenate([data, gather(plan.source, guests)]))
+        own = read(plan.part(partition, "data"))
+        guests = content.rows[len(own) :]
+        data = np.concatenate([own, gather(plan.source, guests)]) if len(guests) else own
+        arrays.write_whole(graph_store.partition_url(plan.place, partition, "data"), data)
 
 
 def undirected_edges(

@@ -1,10 +1,11 @@
 """The schema of a graph at `<workspace>/graphs/<id>`, and how to read it.
 
 Arrays over all rows: `knn_indices` int64 and `knn_dists` float32 (n, n_neighbors), ascending, the row itself in column
-0; `sigmas`, `rhos` float32 (n,). The edges lie by partition, a neighbourhood of rows, in arrays of their own, so that
-a task writes whole objects and training can stream them: `partitions/<p>/rows` int64, the global row ids;
-`partitions/<p>/head`, `tail` int32, indices into them, and `weight` float32, each undirected edge of the graph once, in
-one partition that holds both its ends; `partitions/<p>/data`, the rows themselves, where there are several partitions.
+0; `sigmas`, `rhos` float32 (n,); `isolated` bool (n,), the rows without any edge. The edges lie by partition, a
+neighbourhood of rows, in arrays of their own, so that a task writes whole objects and training can stream them:
+`partitions/<p>/rows` int64, the global row ids; `partitions/<p>/head`, `tail` int32, indices into them, and `weight`
+float32, each undirected edge of the graph once, in one partition that holds both its ends; `partitions/<p>/data`, the
+rows themselves, where there are several partitions.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,163 @@
+"""Supervised graphs: the fuzzy set of the rows meets that of their labels, still partition by partition.
+
+    unsupervised edges --labels--> met edges --strongest edge of each row--> local connectivity restored
+
+Categories weaken the edges between them. A continuous target is rows of its own: its neighbours are found by this same
+room, and its directed edges (umap-learn takes them before their union) go to the partitions of the rows, which take
+their far ends in as guests.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pumascale.tasks.graph.connectivity import note_strongest, restored
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, read
+from pumascale.tasks.graph.runs import read_runs, write_run
+from pumascale.tasks.graph.union import directed_edges, edge_owners, least, local_ids, settle, with_guests
+from pumascale.tasks.parameters import GraphParameters
+from pumascale.tasks.storage import arrays, graph_store
+from pumascale.tasks.storage.graph_store import Partition
+
+CATEGORICAL = "categorical"
+UNKNOWN = -1  # the label of a row without one
+UNKNOWN_DISTANCE = 1.0
+NO_EDGE = 1e-8  # the strengths that an edge missing on one side has at least, and at most on the target's
+NO_TARGET_EDGE = 1e-4
+
+
+@dataclass(frozen=True)
+class MeetTask:
+    """Let a partition meet the target's edges; `least` and `least_of_target` are the smallest weights of each."""
+
+    plan: Plan
+    partition: int
+    least: float
+    least_of_target: float
+
+    @property
+    def name(self) -> str:
+        """Names the task's receipt."""
+        return f"{self.partition:06d}"
+
+
+def target_parameters(parameters: GraphParameters) -> GraphParameters:
+    """How the graph of a continuous target is built."""
+    n_neighbors = parameters.target_n_neighbors if parameters.target_n_neighbors > 0 else parameters.n_neighbors
+    asked = {"n_neighbors": n_neighbors, "metric": parameters.target_metric, "random_state": parameters.random_state}
+    bounds = parameters.model_dump(include={"partition_rows", "target_recall", "repair_passes", "recall_sample"})
+    return GraphParameters(**asked, **bounds)
+
+
+def far_distance(target_weight: float) -> float:
+    """Distance between two categories. Source: ``umap.UMAP.fit``."""
+    return 2.5 / (1.0 - target_weight) if target_weight < 1.0 else 1e12
+
+
+def meet_categories(task: PartitionTask) -> dict[str, Any]:
+    """Weaken a partition's edges between categories, and a little those of rows whose category is unknown."""
+    plan = task.plan
+    edges = graph_store.read_partition(plan.scratch("unsupervised"), task.partition)
+    labels = gather(str(plan.parameters.labels), edges.rows)
+    factors = category_factors(labels, edges.head, edges.tail, plan.parameters.target_weight)
+    weight = (edges.weight * factors).astype(np.float32)
+    return _note_met(plan, task.partition, edges, weight, weight)
+
+
+def category_factors(
+    labels: NDArray[Any], head: NDArray[np.int32], tail: NDArray[np.int32], target_weight: float
+) -> NDArray[np.float64]:
+    """What each edge's weight is multiplied by, (e,): 1 within a category.
+
+    Source: ``umap.umap_.fast_intersection``.
+    """
+    at_head, at_tail = labels[head], labels[tail]
+    apart = np.where(at_head == at_tail, 1.0, np.exp(-far_distance(target_weight)))
+    if labels.dtype.kind not in "iuf":
+        return apart
+    return np.where((at_head == UNKNOWN) | (at_tail == UNKNOWN), np.exp(-UNKNOWN_DISTANCE), apart)
+
+
+def _note_met(
+    plan: Plan, partition: int, edges: Partition, forward: NDArray[np.float32], backward: NDArray[np.float32]
+) -> dict[str, Any]:
+    left = (forward > 0) | (backward > 0)
+    met = Partition(edges.rows, edges.head[left], edges.tail[left], forward[left])
+    graph_store.write_partition(plan.scratch("met"), partition, met)
+    arrays.write_whole(plan.scratch("met_backward", f"{partition:06d}"), backward[left])
+    note_strongest(plan, partition, met, backward[left])
+    return {"n_edges": int(left.sum())}
+
+
+def restore_partition(task: PartitionTask) -> dict[str, Any]:
+    """Write a partition whose rows are again connected at full strength to at least one other."""
+    plan = task.plan
+    met = graph_store.read_partition(plan.scratch("met"), task.partition)
+    backward = read(plan.scratch("met_backward", task.name))
+    strongest = gather(plan.scratch("strongest_of"), met.rows)
+    weight = restored(met.head, met.tail, met.weight, backward, strongest)
+    settle(plan, task.partition, Partition(met.rows, met.head, met.tail, weight))
+    return {"n_edges": len(weight)}
+
+
+def copy_target(task: BlockTask) -> dict[str, Any]:
+    """A block of a continuous target as rows, (n, 1) for one value each."""
+    rows = read(str(task.plan.parameters.labels), slice(task.start, task.stop)).astype(np.float32)
+    arrays.open_writable(task.plan.scratch("target"))[task.start : task.stop] = rows.reshape(len(rows), -1)
+    return {"n_rows": len(rows)}
+
+
+def scatter_target(task: BlockTask) -> dict[str, Any]:
+    """The target's directed edges from a block of rows, as one run for the partitions of the rows."""
+    plan = task.plan
+    of_target = replace(plan, place=plan.scratch("target_graph"))
+    head, tail, strength = directed_edges(of_target, np.arange(task.start, task.stop))
+    owner, _ = edge_owners(plan, head, tail)
+    content: dict[str, NDArray[Any]] = {"head": head, "tail": tail, "strength": strength}
+    write_run(plan.scratch("target_edges", task.name), owner, plan.n_partitions, content)
+    return {"least": least(strength)}
+
+
+def meet_target(task: MeetTask) -> dict[str, Any]:
+    """Join a partition's edges with those that the target has there, its far ends taken in as guests."""
+    plan = task.plan
+    edges = graph_store.read_partition(plan.scratch("unsupervised"), task.partition)
+    runs = [plan.scratch("target_edges", f"{start:012d}") for start, _ in plan.blocks()]
+    head, tail, strength = read_runs(runs, task.partition, ("head", "tail", "strength"))
+    ids = with_guests(edges.rows, head, tail)
+    head, tail = local_ids(ids, head), local_ids(ids, tail)
+    own = pair_keys(edges.head, edges.tail, len(ids))
+    keys, at = np.unique(np.concatenate([own, pair_keys(head, tail, len(ids))]), return_inverse=True)
+    at_own, at_target, upward = at[: len(own)], at[len(own) :], head < tail
+    weight, forward, backward = np.zeros((3, len(keys)), np.float32)
+    weight[at_own] = edges.weight
+    forward[at_target[upward]], backward[at_target[~upward]] = strength[upward], strength[~upward]
+    share = plan.parameters.target_weight
+    met = [intersection(weight, right, task.least, task.least_of_target, share) for right in (forward, backward)]
+    low, high = (keys // len(ids)).astype(np.int32), (keys % len(ids)).astype(np.int32)
+    return _note_met(plan, task.partition, Partition(ids, low, high, met[0]), *met)
+
+
+def pair_keys(head: NDArray[Any], tail: NDArray[Any], n_rows: int) -> NDArray[np.int64]:
+    """One number per undirected pair of local ids."""
+    return np.asarray(np.minimum(head, tail).astype(np.int64) * n_rows + np.maximum(head, tail), np.int64)
+
+
+def intersection(
+    left: NDArray[np.float32], right: NDArray[np.float32], least: float, least_of_target: float, target_weight: float
+) -> NDArray[np.float32]:
+    """Strengths of edges where two fuzzy sets meet, float32 (e,); 0 stands for an edge that is not there.
+
+    Source: ``umap.sparse.general_sset_intersection``.
+    """
+    left_min = max(least / 2.0, NO_EDGE)
+    right_min = min(max(least_of_target / 2.0, NO_EDGE), NO_TARGET_EDGE)
+    left_value, right_value = np.where(left > 0, left, left_min), np.where(right > 0, right, right_min)
+    if target_weight < 0.5:
+        met = left_value * right_value ** (target_weight / (1.0 - target_weight))
+    else:
+        met = left_value ** ((1.0 - target_weight) / target_weight) * right_value
+    there = (left_value > left_min) | (right_value > right_min)
+    return np.where((left > 0) | (right > 0), np.where(there, met, left + right), 0.0).astype(np.float32)
