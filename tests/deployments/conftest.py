@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -56,7 +56,10 @@ def running(server: Server, log: Path, *words: str) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-            process.wait(timeout=60)
+            with suppress(subprocess.TimeoutExpired):  # on a busy machine a worker takes its time to say goodbye
+                process.wait(timeout=30)
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture(scope="session")
