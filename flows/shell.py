@@ -58,12 +58,12 @@ def fit(
     parameters: ParameterFile = None,
     force: Force = False,
 ) -> None:
-    """Graph and encoder: a model for `transform`."""
+    """Graph and encoder: prints the URL of a model for `transform`, then the manifest."""
     groups = _groups(settings, parameters, ("graph", "training", "compute"))
     _check_fit(source, workspace, None, None, groups)
     from pumascale.flows.fit import fit as flow
 
-    _run(lambda: flow(source, workspace, force=force, **groups))
+    _run(lambda: flow(source, workspace, force=force, **groups), shown="model")
 
 
 @app.command()
@@ -175,9 +175,13 @@ def _refused(check: Callable[[], object]) -> None:
         _fail(str(error))
 
 
-def _run(work: Callable[[], dict[str, Any]]) -> None:
+def _run(work: Callable[[], dict[str, Any]], shown: str | None = None) -> None:
+    """Do the work and print its manifest on the last line, before it the one value that is asked for most."""
     _quiet()
-    print(json.dumps(_result(work)))
+    result = _result(work)
+    if shown:
+        print(result[shown])
+    print(json.dumps(result))
 
 
 def _result(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

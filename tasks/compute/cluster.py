@@ -20,6 +20,7 @@ from pumascale.tasks.parameters import ComputeParameters
 from pumascale.tasks.storage.errors import InputError
 
 CONNECT_SECONDS = 10
+THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 MAIN_GUARD = "A script that calls pumascale needs its calls below `if __name__ == '__main__':`."
 
 
@@ -47,10 +48,12 @@ def _make_cluster(parameters: ComputeParameters) -> Any:
             cluster.adapt(**parameters.adapt)
         return cluster
     _refuse_to_start_in_a_worker()
+    n_workers = parameters.n_workers or _default_workers()
     try:
         return LocalCluster(
-            n_workers=parameters.n_workers or _default_workers(),
+            n_workers=n_workers,
             threads_per_worker=1,
+            env=_own_threads(n_workers),
             memory_limit=parameters.memory_limit or "auto",
             dashboard_address="127.0.0.1:0",  # a free port: None still takes 8787
             scheduler_kwargs={"dashboard": False},
@@ -64,6 +67,12 @@ def _refuse_to_start_in_a_worker() -> None:
     # A spawned process imports the main script first; without a guard it would start a cluster of its own, and so on.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise InputError(f"A worker process ran the script that started it. {MAIN_GUARD}")
+
+
+def _own_threads(n_workers: int) -> dict[str, str]:
+    """A worker's share of the cores for the threads of numba and BLAS, where the environment does not say otherwise."""
+    share = str(max(1, len(os.sched_getaffinity(0)) // n_workers))
+    return {name: os.environ.get(name, share) for name in THREADS}
 
 
 def _default_workers() -> int:

@@ -8,6 +8,7 @@ small, none is skipped, and the largest is near the average.
 """
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ logger = logging.getLogger("pumascale.graph")
 
 MOST_SAMPLED = 50_000
 PIVOTS_PER_PARTITION = 16
+DISTANCES_AT_ONCE = 2**24  # 64 MB of them
 CENTROID_METRICS = {"euclidean", "l2", "sqeuclidean", "cosine", "correlation"}
 
 
@@ -34,7 +36,7 @@ def choose_pivots(task: PartitionTask) -> dict[str, Any]:
     sample = _read_sample(plan)
     count = min(PIVOTS_PER_PARTITION * plan.n_partitions, len(sample))
     pivots = _pivots(sample, count, plan.parameters.metric, plan.parameters.random_state)
-    nearest = _distances(plan, sample, pivots).argmin(axis=1)
+    nearest = np.concatenate([distances.argmin(axis=1) for distances in _distances(plan, sample, pivots)])
     weights = np.bincount(nearest, minlength=len(pivots)).astype(np.float64) + 1e-3
     groups = group_pivots(pivots, weights, plan.n_partitions)
     order = np.argsort(groups, kind="stable")
@@ -109,13 +111,16 @@ def assign_block(task: BlockTask) -> dict[str, Any]:
     if plan.n_partitions == 1:
         nearest = np.zeros((task.stop - task.start, 1), np.int32)
     else:
-        nearest = nearest_groups(
-            _distances(plan, rows, read(plan.scratch("pivots"))), read(plan.scratch("groups")), plan.overlap
-        )
+        nearest = _nearest_partitions(plan, rows)
     nearest[~finite] = -1
     nearest[read_duplicates(task) - task.start] = -1
     arrays.open_writable(plan.scratch("partitions_of"))[task.start : task.stop] = nearest
     return {"start": task.start, "sizes": np.bincount(nearest[nearest >= 0], minlength=plan.n_partitions).tolist()}
+
+
+def _nearest_partitions(plan: Plan, rows: NDArray[np.float32]) -> NDArray[np.int32]:
+    pivots, groups = read(plan.scratch("pivots")), read(plan.scratch("groups"))
+    return np.concatenate([nearest_groups(part, groups, plan.overlap) for part in _distances(plan, rows, pivots)])
 
 
 def nearest_groups(distances: NDArray[np.float32], groups: NDArray[np.int32], overlap: int) -> NDArray[np.int32]:
@@ -179,5 +184,7 @@ def _read_block(task: BlockTask) -> NDArray[np.float32]:
     return np.asarray(rows.reshape(len(rows), -1))
 
 
-def _distances(plan: Plan, rows: NDArray[np.float32], pivots: NDArray[np.float32]) -> NDArray[np.float32]:
-    return distance_block(rows, pivots, plan.parameters.metric, plan.parameters.metric_kwds)
+def _distances(plan: Plan, rows: NDArray[np.float32], pivots: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Distances of rows to all pivots, as many rows at a time as fit 64 MB."""
+    for start, stop in arrays.row_blocks(len(rows), max(1, DISTANCES_AT_ONCE // len(pivots))):
+        yield distance_block(rows[start:stop], pivots, plan.parameters.metric, plan.parameters.metric_kwds)
