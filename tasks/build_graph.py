@@ -61,7 +61,7 @@ def graph_place(source: str, workspace: str, parameters: GraphParameters, salt: 
 def _build(source: str, place: str, parameters: GraphParameters, compute: ComputeParameters) -> dict[str, Any]:
     from pumascale.tasks.compute.bounded_map import bounded_map
     from pumascale.tasks.compute.cluster import open_client, worker_memory
-    from pumascale.tasks.graph import pipeline
+    from pumascale.tasks.graph import checks, pipeline
     from pumascale.tasks.report.tables import stage_table
 
     started = time.perf_counter()
@@ -69,6 +69,7 @@ def _build(source: str, place: str, parameters: GraphParameters, compute: Comput
         finite.check_finite(source)
     with open_client(compute) as client:
         run, memory = partial(bounded_map, client), worker_memory(client)
+        checks.check_memory(source, parameters, memory)
         summary = pipeline.build(
             source, place, parameters, run=run, worker_memory=memory, on_progress=Progress("build_graph")
         )

@@ -53,7 +53,9 @@ class GraphParameters(Group):
         -1, "Neighbours in the graph of continuous labels; -1: as many as n_neighbors.", ge=-1, le=1000
     )
     target_weight: float = _field(0.5, "From the rows alone (0) to the labels above all (1).", ge=0, le=1)
-    random_state: int = _field(42, "Seed: the same seed gives the same graph, on any number of workers.", ge=0)
+    random_state: int = _field(
+        42, "Seed: the same seed and partitions give the same graph, on any number of workers and cores.", ge=0
+    )
     precomputed_knn: str | None = _field(None, "URL of a Zarr group with 'indices' and 'distances' to use instead.")
     n_partitions: int | None = _field(None, "Partitions of the rows; None: as many as partition_rows asks for.", ge=1)
     partition_rows: int | None = _field(None, "Most rows per partition; None: from the workers' memory limit.", ge=64)

@@ -20,7 +20,7 @@ from pumascale.tasks.parameters import ComputeParameters
 from pumascale.tasks.storage.errors import InputError
 
 CONNECT_SECONDS = 10
-THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 MAIN_GUARD = "A script that calls pumascale needs its calls below `if __name__ == '__main__':`."
 
 
@@ -70,9 +70,13 @@ def _refuse_to_start_in_a_worker() -> None:
 
 
 def _own_threads(n_workers: int) -> dict[str, str]:
-    """A worker's share of the cores for the threads of numba and BLAS, where the environment does not say otherwise."""
-    share = str(max(1, len(os.sched_getaffinity(0)) // n_workers))
-    return {name: os.environ.get(name, share) for name in THREADS}
+    """A worker's share of the cores for BLAS, four threads or more for numba, unless the environment says otherwise.
+
+    pynndescent's result depends on its number of threads, so the graph room takes four of them on any machine.
+    """
+    share = max(1, len(os.sched_getaffinity(0)) // n_workers)
+    wanted = dict.fromkeys(BLAS_THREADS, share) | {"NUMBA_NUM_THREADS": max(4, share)}
+    return {name: os.environ.get(name, str(count)) for name, count in wanted.items()}
 
 
 def _default_workers() -> int:

@@ -1,6 +1,7 @@
 """What build_graph refuses before any work."""
 
-from pumascale.tasks.graph import metrics
+from pumascale.tasks.graph import memory, metrics
+from pumascale.tasks.graph.plan import make_plan
 from pumascale.tasks.graph.target import CATEGORICAL
 from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays, urls
@@ -28,6 +29,28 @@ def check(source: str, parameters: GraphParameters) -> None:
         )
     if parameters.labels:
         _check_target(source, parameters.labels, n_rows, parameters)
+
+
+def check_memory(source: str, parameters: GraphParameters, worker_memory: int | None) -> None:
+    """Refuse workers with too little memory for the smallest partition, or for those that were asked for.
+
+    Raises
+    ------
+    InputError
+        With the least memory per worker that works.
+    """
+    if worker_memory is None:
+        return
+    plan = make_plan(source, "", parameters, worker_memory)
+    asked = parameters.partition_rows or (parameters.n_partitions and plan.n_rows * plan.overlap // plan.n_partitions)
+    n_rows = min(asked or 4 * parameters.n_neighbors, plan.n_rows)
+    needed = memory.projected_peak(n_rows, plan.block_rows, plan.n_features, parameters.n_neighbors, plan.overlap)
+    if worker_memory < needed / memory.SAFE_SHARE:
+        raise InputError(
+            f"A worker has {worker_memory / 2**20:.1f} MiB of memory, too little for a partition of {n_rows} rows of "
+            f"{source}. Expected at least {needed / memory.SAFE_SHARE / 2**30:.1f} GiB: raise compute.memory_limit, "
+            "take fewer workers (compute.n_workers), or smaller partitions (graph.partition_rows)."
+        )
 
 
 def _check_rows(source: str, n_rows: int, n_neighbors: int) -> None:

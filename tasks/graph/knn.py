@@ -6,6 +6,7 @@ other rows, so duplicates of a row cost it no neighbour.
 
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from pynndescent import NNDescent
@@ -13,6 +14,7 @@ from pynndescent import NNDescent
 from pumascale.tasks.graph.metrics import distance_block
 
 EXACT_BELOW = 4096
+THREADS = 4  # pynndescent's result depends on their number, so it is the same everywhere; more than cores cost nothing
 BLOCK_VALUES = 2**24  # distances held at once: 64 MB in float32
 
 Neighbors = tuple[NDArray[np.int32], NDArray[np.float32]]
@@ -26,7 +28,6 @@ def nearest_neighbors(
     *,
     angular_rp_forest: bool,
     random_state: int,
-    n_jobs: int = -1,
 ) -> Neighbors:
     """The nearest neighbours of every row among all rows.
 
@@ -54,7 +55,7 @@ def nearest_neighbors(
         max_candidates=min(60, 2 * n_neighbors),
         angular_trees=angular_rp_forest,
         random_state=random_state,
-        n_jobs=n_jobs,
+        n_jobs=min(THREADS, numba.get_num_threads()),
         low_memory=True,
     )
     indices, distances = index.neighbor_graph

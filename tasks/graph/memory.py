@@ -2,6 +2,15 @@
 
 IMPORTS = 450 * 2**20  # Python, NumPy, numba with its compiled code, pynndescent, Dask
 SAFE_SHARE = 0.6  # of a worker's limit: Dask pauses a worker at 0.8 and kills it at 0.95
+DISTANCES = 3 * 64 * 2**20  # of some rows to all pivots or samples, with float64 products and what is sorted
+
+
+def projected_block(block_rows: int, n_features: int, n_neighbors: int, overlap: int) -> int:
+    """Bytes for a block of rows: assigned, scattered (a copy per partition, sorted), merged."""
+    assigned = 4 * n_features * block_rows + DISTANCES
+    scattered = (1 + 2 * overlap) * 4 * n_features * block_rows
+    merged = 5 * 12 * overlap * n_neighbors * block_rows  # indices and distances, sorted twice
+    return IMPORTS + max(assigned, scattered, merged)
 
 
 def projected_neighbors(n_rows: int, n_features: int, n_neighbors: int) -> int:
@@ -16,10 +25,27 @@ def projected_neighbors(n_rows: int, n_features: int, n_neighbors: int) -> int:
     return IMPORTS + n_rows * per_row + updates
 
 
+def projected_edges(n_rows: int, n_features: int, n_neighbors: int) -> int:
+    """Bytes for the edges of a partition: directed ones, looked up and sorted by pair, and its rows with guests."""
+    return IMPORTS + n_rows * (160 * n_neighbors + 2 * 4 * n_features)
+
+
+def projected_peak(n_rows: int, block_rows: int, n_features: int, n_neighbors: int, overlap: int) -> int:
+    """Bytes that a worker needs at most, for partitions of `n_rows` and blocks of `block_rows` rows."""
+    return max(
+        projected_block(block_rows, n_features, n_neighbors, overlap),
+        projected_neighbors(n_rows, n_features, n_neighbors),
+        projected_edges(n_rows, n_features, n_neighbors),
+    )
+
+
 def default_partition_rows(worker_memory: int | None, n_features: int, n_neighbors: int) -> int:
     """Most rows of a partition that a worker with `worker_memory` bytes can take; 1,000,000 where no limit is known."""
     if worker_memory is None:
         return 1_000_000
-    usable = SAFE_SHARE * worker_memory - projected_neighbors(0, n_features, n_neighbors)
-    per_row = projected_neighbors(1, n_features, n_neighbors) - projected_neighbors(0, n_features, n_neighbors)
-    return max(4 * n_neighbors, int(usable / per_row))
+    most = SAFE_SHARE * worker_memory
+    rooms = (projected_neighbors, projected_edges)
+    fixed = [room(0, n_features, n_neighbors) for room in rooms]
+    per_row = [room(1, n_features, n_neighbors) - none for room, none in zip(rooms, fixed, strict=True)]
+    fitting = min((most - none) / each for none, each in zip(fixed, per_row, strict=True))
+    return max(4 * n_neighbors, int(fitting))

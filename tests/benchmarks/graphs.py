@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.compute.bounded_map import bounded_map
-from pumascale.tasks.compute.cluster import THREADS, open_client, worker_memory
+from pumascale.tasks.compute.cluster import open_client, worker_memory
 from pumascale.tasks.graph import knn, pipeline
 from pumascale.tasks.graph.metrics import distance_block
 from pumascale.tasks.graph.recall import draw_sample, recall_per_row
@@ -123,11 +123,13 @@ def exact_neighbors(folder: Path, sample: NDArray[np.int64]) -> tuple[NDArray[np
 CONTENDERS = {"one NNDescent": "theirs", "pumascale, 1 worker": "ours-1", "pumascale, 2 workers": "ours-2"}
 
 
-def run(folder: Path, contender: str, n_partitions: int, threads: int) -> Figures:
-    """One contender in a process of its own."""
-    environment = os.environ | {name: str(threads) for name in THREADS}
+def run(folder: Path, contender: str, n_partitions: int, n_cores: int) -> Figures:
+    """One contender in a process of its own, on some of the cores."""
     command = [sys.executable, __file__, str(folder), "--contender", contender, "--partitions", str(n_partitions)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    cores = sorted(os.sched_getaffinity(0))[:n_cores]
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, cores)
+    )
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -139,7 +141,7 @@ def line(name: str, n_rows: int, mine: Figures, first: Figures) -> str:
 
 def compare(data: Path | None, sizes: list[int], n_partitions: int) -> None:
     """Run everybody at every size and print the table."""
-    cores = len(os.sched_getaffinity(0))
+    n_cores = len(os.sched_getaffinity(0))
     print("| graph | rows | recall | neighbours, s | union, s | peak GB |\n|---|---|---|---|---|---|")
     for size in sizes:
         with tempfile.TemporaryDirectory() as name:
@@ -147,11 +149,11 @@ def compare(data: Path | None, sizes: list[int], n_partitions: int) -> None:
             rows = write_rows(folder, data, size)
             first: Figures = {}
             for label, contender in CONTENDERS.items():
-                # All on the same cores; one worker of one thread is what two are compared with.
-                threads = 1 if contender.startswith("ours") else cores
-                mine = run(folder, contender, n_partitions, threads)
+                # All on the same cores, but for the one worker on half of them that two workers are compared with.
+                share = n_cores // 2 if contender == "ours-1" else n_cores
+                mine = run(folder, contender, n_partitions, share)
                 first = first or mine
-                print(line(f"{label}, {threads} threads", rows, mine, first), flush=True)
+                print(line(f"{label}, {share} cores", rows, mine, first), flush=True)
 
 
 def write_rows(folder: Path, data: Path | None, size: int) -> int:

@@ -24,7 +24,7 @@ def test_exact_neighbours_are_the_naive_ones(digits: NDArray[np.float32]) -> Non
 def test_pynndescent_gives_the_row_itself_and_enough_others_even_among_duplicates() -> None:
     rows = np.random.default_rng(0).normal(size=(5000, 8)).astype(np.float32)
     rows[100:160] = rows[0]
-    indices, _ = knn.nearest_neighbors(rows, 15, "euclidean", {}, angular_rp_forest=False, random_state=1, n_jobs=1)
+    indices, _ = knn.nearest_neighbors(rows, 15, "euclidean", {}, angular_rp_forest=False, random_state=1)
     assert indices.shape == (5000, 15)
     np.testing.assert_array_equal(indices[:, 0], np.arange(5000))
     assert (indices >= 0).all()

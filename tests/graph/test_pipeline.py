@@ -1,5 +1,7 @@
 """The whole graph: umap-learn's, whatever the partitions, the workers and the kills in between."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -112,13 +114,41 @@ def test_a_killed_build_goes_on_where_it_was_and_ends_the_same(tmp_path: Path, d
     assert n_left < len(done)
 
 
-def test_workers_in_other_processes_make_the_same_graph(tmp_path: Path, digits: NDArray[np.float32]) -> None:
+def test_workers_make_the_same_graph_also_when_they_are_killed(tmp_path: Path, digits: NDArray[np.float32]) -> None:
     source, here, there = write_rows(tmp_path, digits), str(tmp_path / "here"), str(tmp_path / "there")
-    asked = parameters(n_partitions=4)
+    asked, killed = parameters(n_partitions=4), list[str]()
     reference = read_graph(here, pipeline.build(source, here, asked, run=map))
     with open_client(ComputeParameters(n_workers=2)) as client:
-        manifest = pipeline.build(source, there, asked, run=partial(bounded_map, client))
+
+        def kill_a_worker(step: str, done: int, total: int) -> None:
+            if step in ("neighbours", "edges") and step not in killed:
+                killed.append(step)
+                os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+
+        run = partial(bounded_map, client)
+        manifest = pipeline.build(source, there, asked, run=run, on_progress=kill_a_worker)
+    assert killed == ["neighbours", "edges"]
     assert (read_graph(there, manifest) != reference).nnz == 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "prepare"),
+    [
+        ("cosine", lambda rows: rows),
+        ("manhattan", lambda rows: rows),
+        ("correlation", lambda rows: rows),
+        ("hamming", lambda rows: np.round(rows / 4)),
+        ("jaccard", lambda rows: (rows > 7).astype(np.float32)),
+        ("hellinger", lambda rows: rows),
+    ],
+)
+def test_partitions_serve_every_metric(
+    tmp_path: Path, digits: NDArray[np.float32], metric: str, prepare: Callable[[NDArray[Any]], NDArray[Any]]
+) -> None:
+    source, place = write_rows(tmp_path, prepare(digits[:900])), str(tmp_path / "graph")
+    manifest = pipeline.build(source, place, parameters(metric=metric, n_partitions=4), run=map)
+    assert manifest["knn_recall"] >= 0.95
+    assert_same(read_graph(place, manifest), umap_graph(place, 15))
 
 
 def test_no_partition_is_above_the_bound_and_none_is_tiny(tmp_path: Path, digits: NDArray[np.float32]) -> None:
