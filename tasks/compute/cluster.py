@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import dask
 from distributed import Client, LocalCluster
 
 from pumascale.tasks.compute.logs import forward_logs
@@ -50,15 +51,16 @@ def _make_cluster(parameters: ComputeParameters) -> Any:
     _refuse_to_start_in_a_worker()
     n_workers = parameters.n_workers or _default_workers()
     try:
-        return LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=1,
-            env=_own_threads(n_workers),
-            memory_limit=parameters.memory_limit or "auto",
-            dashboard_address="127.0.0.1:0",  # a free port: None still takes 8787
-            scheduler_kwargs={"dashboard": False},
-            silence_logs=logging.WARNING,
-        )
+        # Set before the processes start: numba reads its number of threads as early as the main script imports it.
+        with dask.config.set({"distributed.nanny.pre-spawn-environ": _threads(n_workers)}):
+            return LocalCluster(
+                n_workers=n_workers,
+                threads_per_worker=1,
+                memory_limit=parameters.memory_limit or "auto",
+                dashboard_address="127.0.0.1:0",  # a free port: None still takes 8787
+                scheduler_kwargs={"dashboard": False},
+                silence_logs=logging.WARNING,
+            )
     except RuntimeError as error:
         raise InputError(f"The worker processes did not start ({error}). {MAIN_GUARD}") from error
 
@@ -69,14 +71,15 @@ def _refuse_to_start_in_a_worker() -> None:
         raise InputError(f"A worker process ran the script that started it. {MAIN_GUARD}")
 
 
-def _own_threads(n_workers: int) -> dict[str, str]:
+def _threads(n_workers: int) -> dict[str, str]:
     """A worker's share of the cores for BLAS, four threads or more for numba, unless the environment says otherwise.
 
     pynndescent's result depends on its number of threads, so the graph room takes four of them on any machine.
     """
     share = max(1, len(os.sched_getaffinity(0)) // n_workers)
     wanted = dict.fromkeys(BLAS_THREADS, share) | {"NUMBA_NUM_THREADS": max(4, share)}
-    return {name: os.environ.get(name, str(count)) for name, count in wanted.items()}
+    others = dask.config.get("distributed.nanny.pre-spawn-environ")
+    return others | {name: os.environ.get(name, str(count)) for name, count in wanted.items()}
 
 
 def _default_workers() -> int:
