@@ -101,10 +101,10 @@ def update(
 ) -> None:
     """Place the rows appended to SOURCE since the newest version of the target: for every night."""
     groups = _groups(settings, parameters, ("embedding", "compute"))
-    _check_update(source, model, target, force)
+    options: dict[str, Any] = {"workspace": workspace, "labels": labels, "retrain_above": retrain_above, "force": force}
+    _check_update(source, model, target, options)
     from pumascale.flows.update import update as flow
 
-    options: dict[str, Any] = {"workspace": workspace, "labels": labels, "retrain_above": retrain_above, "force": force}
     _run(lambda: flow(source, model, target, **options | groups))
 
 
@@ -189,10 +189,10 @@ def _check_model(model: str) -> None:
     _refused(lambda: model_store.read_model(urls.absolute(model)))
 
 
-def _check_update(source: str, model: str, target: str, force: bool) -> None:
-    from pumascale.tasks.appended import find_appended
+def _check_update(source: str, model: str, target: str, options: dict[str, Any]) -> None:
+    from pumascale.tasks.preflight import preflight_update
 
-    _refused(lambda: find_appended(source, model, target, force))
+    _refused(lambda: preflight_update(source, model, target, **options))
 
 
 def _refused(check: Callable[[], object]) -> None:

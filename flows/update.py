@@ -9,10 +9,11 @@ from prefect import flow, runtime
 from pydantic import Field
 
 from pumascale.flows.fit_transform import DEFAULT_COMPUTE, DEFAULT_EMBEDDING
-from pumascale.tasks.appended import Appended, find_appended
+from pumascale.tasks.appended import Appended
 from pumascale.tasks.build_graph import build_graph
 from pumascale.tasks.measure_drift import measure_drift
 from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters
+from pumascale.tasks.preflight import preflight_update
 from pumascale.tasks.recipe import read_recipe, write_landmarks
 from pumascale.tasks.stage import Stage, summarize
 from pumascale.tasks.train_encoder import train_encoder
@@ -47,10 +48,7 @@ def update(
         force: Place every row anew, which a source that changed in place needs.
     """
     salt = str(runtime.flow_run.id) if force else None
-    workspace = workspace or model.rstrip("/").rsplit("/", 2)[0]
-    since = find_appended(source, model, target, force)
-    if retrain_above is not None:
-        read_recipe(since.model)  # refused now rather than on the night when it is needed
+    since = preflight_update(source, model, target, workspace, labels, retrain_above, force)
     if since.n_rows > since.n_rows_before:
         since.drift = measure_drift(source, since.model, since.n_rows_before, retrain_above)
     retrained = _retrain(source, since, workspace, compute, salt) if since.drift.get("over") else ()
@@ -60,10 +58,11 @@ def update(
 
 
 def _retrain(
-    source: str, since: Appended, workspace: str, compute: ComputeParameters, salt: str | None
+    source: str, since: Appended, workspace: str | None, compute: ComputeParameters, salt: str | None
 ) -> tuple[Stage, ...]:
     """A model of all rows, made as the old one was, a sample of rows held where the old map has them."""
-    graph, training = read_recipe(since.model)
+    graph, training, own = read_recipe(since.model)
+    workspace = workspace or own
     built = build_graph(source, workspace, graph, compute, salt)
     if since.previous is not None:
         places = write_landmarks(workspace, since.previous, built.manifest["n_rows"], training.random_state)
@@ -82,5 +81,5 @@ def _summarize(since: Appended, stages: tuple[Stage, ...], model: str, target: s
         "drift": since.drift.get("drift"),
         "drift_over": since.drift.get("over"),
         "retrained": len(stages) > 1,
-        "movement": written.manifest.get("movement") or None,
+        "movement": None if written.url == since.previous else written.manifest.get("movement") or None,
     }

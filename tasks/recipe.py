@@ -3,15 +3,15 @@
 import numpy as np
 
 from pumascale.tasks.parameters import GraphParameters, TrainingParameters
-from pumascale.tasks.storage import arrays, fingerprints, graph_store, manifests, urls
+from pumascale.tasks.storage import arrays, fingerprints, graph_store, manifests, model_store, urls
 from pumascale.tasks.storage.errors import InputError
 
 # Pinning a tenth of the rows keeps the others within a few percent of the map's width, and leaves them room.
 LANDMARK_SHARE = 0.1
 
 
-def read_recipe(model: str) -> tuple[GraphParameters, TrainingParameters]:
-    """The parameters by which `model` and its graph were made.
+def read_recipe(model: str) -> tuple[GraphParameters, TrainingParameters, str]:
+    """The parameters by which `model` and its graph were made, and the workspace in which.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def read_recipe(model: str) -> tuple[GraphParameters, TrainingParameters]:
             f"{model} cannot be retrained by itself: its graph has brought neighbours (graph.precomputed_knn), which "
             "appended rows lack. Leave retrain_above out, or train a model without them."
         )
-    return graph, TrainingParameters(**trained["parameters"])
+    return graph, TrainingParameters(**trained["parameters"]), model_store.workspace_of(model)
 
 
 def write_landmarks(workspace: str, embedding: str, n_rows: int, random_state: int) -> str:

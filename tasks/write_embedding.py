@@ -96,7 +96,7 @@ def _place(request: str, model: str, workspace: str | None, salt: str | None, si
     """Where the embedding of this request is, or will be."""
     if since and since.previous and salt is None and _read(since.previous, "request") == request:
         return since.previous  # wherever it is: made anew by force, or in another workspace
-    root = urls.absolute(workspace) if workspace else model.rsplit("/", 2)[0]
+    root = urls.absolute(workspace or model_store.workspace_of(model))
     name = request if salt is None else fingerprints.request_id("embedding", request=request, salt=salt)
     return urls.join(root, "embeddings", name)
 
