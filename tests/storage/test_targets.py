@@ -78,3 +78,12 @@ def test_what_was_published_without_a_name_is_left(workspace: str) -> None:
     targets.prune(f"{workspace}/map", 1)
     assert manifests.read_manifest(old)
     assert versions(f"{workspace}/map") == ["00000002.json"]
+
+
+def test_what_a_stranger_put_beside_the_data_stays(workspace: str) -> None:
+    old, new = make(workspace, "old"), make(workspace, "new")
+    for place in (old, new):
+        targets.publish(f"{workspace}/map", place, {})
+    urls.write_bytes(f"{old}/notes.txt", b"mine")
+    targets.prune(f"{workspace}/map", 1)
+    assert sorted(urls.list_objects(old)) == ["notes.txt"]
