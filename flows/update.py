@@ -77,7 +77,7 @@ def _summarize(since: Appended, stages: tuple[Stage, ...], model: str, target: s
         "model": model,
         "target": target,
         "rows_added": max(0, n_rows - since.n_rows_before),
-        "rows_adopted": n_rows if written.cached else written.manifest["rows_adopted"],
+        "rows_adopted": n_rows if written.cached else written.manifest.get("rows_adopted", 0),
         "drift": since.drift.get("drift"),
         "drift_over": since.drift.get("over"),
         "retrained": len(stages) > 1,
