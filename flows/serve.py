@@ -14,11 +14,12 @@ from pumascale.flows.fit import fit
 from pumascale.flows.fit_transform import fit_transform
 from pumascale.flows.inverse_transform import inverse_transform
 from pumascale.flows.transform import transform
+from pumascale.flows.update import update
 
 
 def main() -> None:
     """Serve until interrupted; with no PREFECT_API_URL a temporary server is started too."""
-    flows: tuple[Flow[..., Any], ...] = (fit_transform, fit, transform, inverse_transform)
+    flows: tuple[Flow[..., Any], ...] = (fit_transform, fit, transform, update, inverse_transform)
     made = [flow.to_deployment(name="here", concurrency_limit=1, tags=["pumascale"]) for flow in flows]
     deployments = [one for one in made if isinstance(one, RunnerDeployment)]
     print(f"The Prefect UI: {PREFECT_UI_URL.value() or 'see the address of the temporary server below'}")

@@ -85,6 +85,29 @@ def transform(
     _run(lambda: flow(source, model, target=target, workspace=workspace, labels=labels, force=force, **groups))
 
 
+@app.command()
+def update(
+    source: Source,
+    model: Annotated[str, typer.Option(help="URL of a trained model.")],
+    target: Annotated[str, typer.Option(help="The place of the map's versions.")],
+    workspace: Annotated[str | None, typer.Option(help="By default the model's own workspace.")] = None,
+    labels: Labels = None,
+    retrain_above: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Drift above which the model is trained anew on all rows.")
+    ] = None,
+    settings: Settings = None,
+    parameters: ParameterFile = None,
+    force: Force = False,
+) -> None:
+    """Place the rows appended to SOURCE since the newest version of the target: for every night."""
+    groups = _groups(settings, parameters, ("embedding", "compute"))
+    options: dict[str, Any] = {"workspace": workspace, "labels": labels, "retrain_above": retrain_above, "force": force}
+    _check_update(source, model, target, options)
+    from pumascale.flows.update import update as flow
+
+    _run(lambda: flow(source, model, target, **options | groups))
+
+
 @app.command("inverse-transform")
 def inverse_transform(
     coordinates: Annotated[str, typer.Argument(help="URL of a Zarr array of coordinates, such as an embedding's.")],
@@ -164,6 +187,12 @@ def _check_model(model: str) -> None:
     from pumascale.tasks.storage import model_store, urls
 
     _refused(lambda: model_store.read_model(urls.absolute(model)))
+
+
+def _check_update(source: str, model: str, target: str, options: dict[str, Any]) -> None:
+    from pumascale.tasks.preflight import preflight_update
+
+    _refused(lambda: preflight_update(source, model, target, **options))
 
 
 def _refused(check: Callable[[], object]) -> None:

@@ -155,6 +155,13 @@ class EmbeddingParameters(Group):
     batch_size: int = _field(8192, "Rows per forward pass.", ge=1)
     texts: str | None = _field(None, "URL of a Zarr array of strings, one per row, that the report shows on hover.")
     non_finite: Literal["error", "nan"] = _field("error", "Rows with NaN or inf: stop, or give them NaN coordinates.")
+    keep_versions: int | None = _field(
+        None, "Versions of the target that stay when a new one is committed, the newest ones; None: all.", ge=1
+    )
+
+    def of_the_result(self) -> dict[str, Any]:
+        """Those that change what is written, and so its place."""
+        return self.model_dump(exclude={"keep_versions"})
 
 
 class ComputeParameters(Group):

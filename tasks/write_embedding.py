@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from pumascale.tasks.appended import Appended
 from pumascale.tasks.parameters import EmbeddingParameters
 from pumascale.tasks.stage import Progress, Stage, publish_markdown, publish_picture, run_stage
-from pumascale.tasks.storage import arrays, fingerprints, graph_store, manifests, model_store, targets, urls
+from pumascale.tasks.storage import arrays, changes, fingerprints, graph_store, manifests, model_store, targets, urls
 
 
 def write_embedding(
@@ -22,6 +23,7 @@ def write_embedding(
     labels: str | None = None,
     target: str | None = None,
     salt: str | None = None,
+    since: Appended | None = None,
 ) -> Stage:
     """Place every row of `source` with the encoder of `model`, or find the embedding written before.
 
@@ -39,6 +41,8 @@ def write_embedding(
         A place where readers always find the newest version; this embedding becomes it.
     salt : str, optional
         Anything that makes this request differ from an equal one.
+    since : Appended, optional
+        What is new since the newest version of `target`: finished shards of it are taken over, not encoded again.
 
     Returns
     -------
@@ -58,41 +62,67 @@ def write_embedding(
             arrays.check_labels(source, url)
     if target:
         targets.check_target(target)
-    place = _place(source, model, workspace, parameters, labels, salt)
-    stage = run_stage(
-        "write_embedding", place, [source, model], partial(_write, source, model, place, parameters, labels)
-    )
+    request = _request(source, model, parameters, labels)
+    place = _place(request, model, workspace, salt, since)
+    work = partial(_write, source, model, place, parameters, labels, request, since)
+    stage = run_stage("write_embedding", place, [source, model], work)
     if target:
-        version = targets.publish(urls.absolute(target), place, {"source": source, "model": model})
-        stage.manifest["version"] = version["version"]
+        facts = {"source": source, "model": model} | _lineage(model, since)
+        stage.manifest["version"] = _publish(urls.absolute(target), place, facts, parameters.keep_versions)
     return stage
 
 
-def _place(
-    source: str,
-    model: str,
-    workspace: str | None,
-    parameters: EmbeddingParameters,
-    labels: str | None,
-    salt: str | None,
-) -> str:
-    root = urls.absolute(workspace) if workspace else model.rsplit("/", 2)[0]
+def _publish(target: str, place: str, facts: dict[str, Any], keep_versions: int | None) -> int:
+    version = targets.publish(target, place, facts)
+    if keep_versions is not None:
+        targets.prune(target, keep_versions)
+    return int(version["version"])
+
+
+def _lineage(model: str, since: Appended | None) -> dict[str, str]:
+    """What the next update has to know: which model was asked for when this one was retrained."""
+    return {"retrained_from": since.asked_model} if since and since.asked_model != model else {}
+
+
+def _request(source: str, model: str, parameters: EmbeddingParameters, labels: str | None) -> str:
+    """The name of this request, made of all that its result depends on."""
     data = fingerprints.fingerprint_source(source)
     seen = [fingerprints.fingerprint_tree(url) for url in (labels, parameters.texts) if url]
-    name = fingerprints.request_id(
-        "embedding", model=model, source=data, seen=seen, parameters=parameters.model_dump(), salt=salt
-    )
+    options = parameters.of_the_result()
+    return fingerprints.request_id("embedding", model=model, source=data, seen=seen, parameters=options, salt=None)
+
+
+def _place(request: str, model: str, workspace: str | None, salt: str | None, since: Appended | None) -> str:
+    """Where the embedding of this request is, or will be."""
+    if since and since.previous and salt is None and _read(since.previous, "request") == request:
+        return since.previous  # wherever it is: made anew by force, or in another workspace
+    root = urls.absolute(workspace or model_store.workspace_of(model))
+    name = request if salt is None else fingerprints.request_id("embedding", request=request, salt=salt)
     return urls.join(root, "embeddings", name)
 
 
-def _write(source: str, model: str, place: str, parameters: EmbeddingParameters, labels: str | None) -> dict[str, Any]:
+def _read(embedding: str, name: str) -> Any:
+    return (manifests.read_manifest(embedding) or {}).get(name)
+
+
+def _write(
+    source: str,
+    model: str,
+    place: str,
+    parameters: EmbeddingParameters,
+    labels: str | None,
+    request: str,
+    since: Appended | None,
+) -> dict[str, Any]:
     from pumascale.tasks.embedding.encode import encode
     from pumascale.tasks.embedding.networks import load_encoder
 
     started = time.perf_counter()
     facts = model_store.read_model(model)
     arrays.create_group(place, {"source": source, "model": model})
+    changes.write_record(place, changes.record_source(source))  # before the rows are read: what changes then is seen
     embedding = urls.join(place, "embedding")
+    update = _adopt(model, embedding, since, parameters) if since else {}
     summary = encode(
         source,
         load_encoder(model),
@@ -107,9 +137,31 @@ def _write(source: str, model: str, place: str, parameters: EmbeddingParameters,
     origin = {"source": source, "model": model, "n_components": facts["n_components"]}
     quality = _measure(source, model, embedding, labels)
     seconds = {"seconds": time.perf_counter() - started, "parameters": parameters.model_dump()}
-    manifest = summary | origin | {"quality": quality} | seconds
+    update |= {"movement": _moved(model, embedding, since), "drift": since.drift} if since else {}
+    manifest = summary | origin | update | {"request": request, "quality": quality} | seconds
     _report(place, model, labels, parameters.texts, manifest)
     return manifests.commit(place, manifest)
+
+
+def _adopt(model: str, embedding: str, since: Appended, parameters: EmbeddingParameters) -> dict[str, Any]:
+    """Take over what the same model has finished before, of rows that are as they were."""
+    from pumascale.tasks.embedding.adopt import adopt_shards
+
+    added = {"rows_added": max(0, since.n_rows - since.n_rows_before), "rows_adopted": 0}
+    if since.previous is None or _read(since.previous, "model") != model:
+        return added
+    before, keeps_bad = urls.join(since.previous, "embedding"), parameters.non_finite == "nan"
+    adopted = adopt_shards(before, embedding, since.n_rows, since.n_unchanged, non_finite=keeps_bad)
+    return added | {"rows_adopted": adopted}
+
+
+def _moved(model: str, embedding: str, since: Appended) -> dict[str, Any]:
+    """How far the rows of the version before are from where they were, when another model placed them."""
+    from pumascale.tasks.quality.movement import movement
+
+    if since.previous is None or _read(since.previous, "model") == model:
+        return {}
+    return movement(urls.join(since.previous, "embedding"), embedding)
 
 
 def _measure(source: str, model: str, embedding: str, labels: str | None) -> dict[str, Any]:
@@ -154,5 +206,5 @@ def _tables(model: str, manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
     trained = manifests.read_manifest(model) or {}
     built = manifests.read_manifest(trained["graph"]) or {}
     made = {"Graph": built, "Training": trained, "Embedding": manifest}
-    hidden = {"token", "history", "quality"}
+    hidden = {"token", "request", "history", "quality"}
     return {name: {key: content[key] for key in content if key not in hidden} for name, content in made.items()}

@@ -45,8 +45,8 @@ def write_rows(
         urls.absolute(model),
     )
     _check(coordinates, model, model_store.read_model(model))
-    root = urls.absolute(workspace) if workspace else model.rsplit("/", 2)[0]
-    data, options = fingerprints.fingerprint_source(coordinates), parameters.model_dump()
+    root = urls.absolute(workspace or model_store.workspace_of(model))
+    data, options = fingerprints.fingerprint_source(coordinates), parameters.of_the_result()
     name = fingerprints.request_id("rows", model=model, source=data, parameters=options, salt=salt)
     place = urls.join(root, "rows", name)
     return run_stage("write_rows", place, [coordinates, model], partial(_write, coordinates, model, place, parameters))

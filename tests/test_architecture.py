@@ -31,6 +31,7 @@ DOORS = {
     "build_graph": {"graph", "compute", "report"},
     "train_encoder": {"training", "report"},
     "write_embedding": {"embedding", "quality", "report", "compute"},
+    "measure_drift": {"quality", "report"},
     "write_rows": {"embedding"},
 }
 

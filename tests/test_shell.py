@@ -42,6 +42,7 @@ def test_the_demo_makes_a_map_and_says_where_it_is(tmp_path: Path) -> None:
         (["fit-transform", "x", "--workspace", "w", "--set", "graph.n_neighbours=5"], "Did you mean 'n_neighbors'"),
         (["fit", "x", "--workspace", "w", "--set", "embedding.batch_size=5"], "Group 'embedding' is unknown here"),
         (["transform", "x", "--model", "nowhere"], "holds no finished model"),
+        (["update", "x", "--model", "nowhere", "--target", "t"], "holds no finished model"),
         (["latest", "nowhere"], "holds no finished version"),
         (["fit-transform", "x", "--workspace", "w", "--parameters", "no.yaml"], "no.yaml"),
     ],

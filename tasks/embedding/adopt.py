@@ -7,17 +7,24 @@ from typing import Any
 
 import zarr
 
-from pumascale.tasks.embedding.blocks import finished_shards, note_shard, rows_per_shard, shard_rows
+from pumascale.tasks.embedding.blocks import finished_shards, note_shard, shard_rows
 from pumascale.tasks.storage import arrays, urls
 
 # A first version of few rows has small shards; when the map has outgrown them so much, all of it is encoded anew.
 MOST_SMALL_SHARDS = 64
 
 
-def adopt_shards(previous: str, target: str, n_rows: int) -> int:
+def adopt_shards(previous: str, target: str, n_rows: int, n_unchanged: int, *, non_finite: bool) -> int:
     """Copy the full shards of the array `previous` into the new array `target` of `n_rows` rows, with their receipts.
 
     `encode` into the same target, with the same model, then goes on behind them.
+
+    Parameters
+    ----------
+    n_unchanged : int
+        Only shards of the first `n_unchanged` rows are taken over.
+    non_finite : bool
+        Take over shards with NaN coordinates too; otherwise `encode` meets their rows again and refuses them.
 
     Returns
     -------
@@ -25,11 +32,14 @@ def adopt_shards(previous: str, target: str, n_rows: int) -> int:
         Rows taken over.
     """
     old = arrays.open_array(previous)
-    shard = rows_per_shard(old)
+    shard = arrays.object_rows(old)
     if shard < shard_rows(old.shape[1:], n_rows) and n_rows > MOST_SMALL_SHARDS * shard:
         return 0
+    finished = {rows: n_bad for rows, n_bad in finished_shards(previous, old).items() if non_finite or not n_bad}
+    full = {rows: finished[rows] for rows in finished if rows[1] - rows[0] == shard and rows[1] <= n_unchanged}
+    if not full:
+        return 0
     new = _like(old, target, n_rows)
-    full = {rows: n_bad for rows, n_bad in finished_shards(previous, old).items() if rows[1] - rows[0] == shard}
     for rows, n_bad in full.items():
         name = arrays.object_name(old, rows[0])
         urls.write_bytes(urls.join(target, name), urls.read_bytes(urls.join(previous, name)) or b"")
@@ -45,5 +55,5 @@ def _like(old: zarr.Array[Any], target: str, n_rows: int) -> zarr.Array[Any]:
         dimension_names=getattr(old.metadata, "dimension_names", None),
         attributes=dict(old.attrs),
         fill_value=float("nan"),
-        shard_rows=rows_per_shard(old),
+        shard_rows=arrays.object_rows(old),
     )

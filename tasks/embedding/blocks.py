@@ -69,7 +69,7 @@ def apply_network(
         shard_rows=shard_rows(job.out_shape, n_rows),
     )
     done = finished_shards(job.target, array)
-    shards = [shard for shard in arrays.row_blocks(n_rows, rows_per_shard(array)) if shard not in done]
+    shards = [shard for shard in arrays.row_blocks(n_rows, arrays.object_rows(array)) if shard not in done]
     counts = list(done.values())
     for stop, n_bad in _run(job, rows, array, shards):
         counts.append(n_bad)
@@ -83,11 +83,6 @@ def shard_rows(out_shape: tuple[int, ...], n_rows: int) -> int:
     chunk = arrays.chunk_rows(row_nbytes, n_rows)
     most = min(MOST_SHARD_ROWS, MOST_SHARD_BYTES // row_nbytes) // chunk
     return chunk * max(1, min(most, -(-n_rows // chunk)))
-
-
-def rows_per_shard(array: zarr.Array[Any]) -> int:
-    """Rows of each object of `array`."""
-    return int((array.shards or array.chunks)[0])
 
 
 def finished_shards(target: str, array: zarr.Array[Any]) -> dict[Range, int]:
@@ -106,7 +101,8 @@ def _run(job: Job, rows: zarr.Array[Any], array: zarr.Array[Any], shards: Sequen
     """Compute and write `shards`; (stop, rows with NaN or inf) of each as it is computed."""
     step = read_rows_step(rows)
     plan = [(shard, block) for shard in shards for block in cut(*shard, step)]
-    batch_size = min(job.batch_size, max((stop - start for _, (start, stop) in plan), default=1))
+    # Of the whole array, not of what is left to do: a run that goes on has the same batches as one that was not killed.
+    batch_size = min(job.batch_size, arrays.object_rows(array))
     written: Future[None] | None = None
     n_bad = 0
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:

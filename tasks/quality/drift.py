@@ -22,6 +22,7 @@ def drift(
     reference: str,
     *,
     first_new_row: int,
+    n_trained: int | None = None,
     sample: int = 2000,
     metric: str = "euclidean",
     metric_kwds: dict[str, float] | None = None,
@@ -34,7 +35,10 @@ def drift(
     source : str
         URL of the rows (n, ...); those from `first_new_row` on are new.
     reference : str
-        URL of the trained rows; when it is `source` itself, its rows before `first_new_row`.
+        URL of the trained rows.
+    n_trained : int, optional
+        How many rows of `reference` were trained on; None: all, or where it is `source` itself those before
+        `first_new_row`.
     sample : int
         New rows, and trained rows, that are measured.
 
@@ -51,7 +55,8 @@ def drift(
         When the rows of both differ in shape, or there are fewer than 2 trained ones.
     """
     new, trained = arrays.open_source(source), arrays.open_source(reference)
-    n_trained = first_new_row if source == reference else trained.shape[0]
+    before = first_new_row if source == reference else trained.shape[0]
+    n_trained = before if n_trained is None else min(n_trained, trained.shape[0])
     _check(source, new.shape, reference, trained.shape, n_trained)
     if first_new_row >= new.shape[0]:
         return {}
@@ -62,7 +67,11 @@ def drift(
     nearest = nearest_distances(trained, queries, known, n_trained, metric, metric_kwds or {})
     finite = np.isfinite(nearest)
     is_new = np.arange(len(queries)) >= len(known)
-    before, after = nearest[finite & ~is_new], nearest[finite & is_new]
+    return _compared(nearest[finite & ~is_new], nearest[finite & is_new])
+
+
+def _compared(before: NDArray[np.float64], after: NDArray[np.float64]) -> dict[str, Any]:
+    """The figures of the distances of trained rows and of new ones."""
     if not len(before) or not len(after):
         return {}
     threshold = float(np.percentile(before, PERCENTILE))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-LEFT_OUT = {"token", "committed", "parameters", "history", "versions", "source", "graph", "model", "quality"}
+LEFT_OUT = {"token", "request", "committed", "parameters", "history", "versions", "source", "graph", "model", "quality"}
 
 
 def stage_table(stage: str, manifest: dict[str, Any]) -> str:

@@ -219,6 +219,11 @@ def row_blocks(n_rows: int, block_rows: int) -> list[tuple[int, int]]:
     return [(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)]
 
 
+def object_rows(array: zarr.Array[Any]) -> int:
+    """Rows of each object (shard or chunk) of `array`."""
+    return int((array.shards or array.chunks)[0])
+
+
 def object_name(array: zarr.Array[Any], row: int) -> str:
     """Name, relative to the array's URL, of the first object (shard or chunk) that holds row `row`."""
     grid = array.shards or array.chunks

@@ -17,18 +17,19 @@ VERSION = 1
 def fingerprint_source(url: str) -> str:
     """A hash of the array at `url` that changes when its data does."""
     array = arrays.open_source(url)
-    return _digest([array.shape, str(array.dtype), array.chunks, array.shards, fingerprint_tree(url)])
+    return digest([array.shape, str(array.dtype), array.chunks, array.shards, fingerprint_tree(url)])
 
 
 def fingerprint_tree(url: str) -> str:
     """A hash of the names, sizes and ETags of every object at and below `url`."""
-    return _digest(sorted((name, info.size, info.etag) for name, info in urls.list_objects(url).items()))
+    return digest(sorted((name, info.size, info.etag) for name, info in urls.list_objects(url).items()))
 
 
 def request_id(kind: str, **parts: Any) -> str:
     """A short hash that names the place of a request: the same request finds the same place."""
-    return _digest([VERSION, kind, parts])[:16]
+    return digest([VERSION, kind, parts])[:16]
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """A hash of what can be written as JSON."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

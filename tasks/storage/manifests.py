@@ -33,7 +33,7 @@ def commit_object(url: str, content: dict[str, Any]) -> dict[str, Any]:
     """
     signed = content | {"token": secrets.token_hex(16), "committed": datetime.now(UTC).isoformat(timespec="seconds")}
     try:
-        if urls.create_bytes(url, _encode(signed)):
+        if urls.create_bytes(url, encode_json(signed)):
             return signed
     except OSError:
         found = read_json(url)
@@ -61,7 +61,7 @@ def read_json(url: str) -> dict[str, Any] | None:
 
 def write_receipt(place: str, name: str, receipt: dict[str, Any]) -> None:
     """Note that the task `name` of `place` has finished; written after its data."""
-    urls.write_bytes(urls.join(place, RECEIPTS, f"{name}.json"), _encode(receipt))
+    urls.write_bytes(urls.join(place, RECEIPTS, f"{name}.json"), encode_json(receipt))
 
 
 def read_receipts(place: str) -> dict[str, dict[str, Any]]:
@@ -72,5 +72,6 @@ def read_receipts(place: str) -> dict[str, dict[str, Any]]:
     return {name: receipt for name, receipt in found.items() if receipt is not None}
 
 
-def _encode(content: dict[str, Any]) -> bytes:
+def encode_json(content: dict[str, Any]) -> bytes:
+    """`content` as a JSON object to store."""
     return json.dumps(content, indent=1, allow_nan=False).encode()

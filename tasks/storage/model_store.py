@@ -37,6 +37,11 @@ def read_model(place: str) -> dict[str, Any]:
     return facts
 
 
+def workspace_of(place: str) -> str:
+    """The workspace in which the model at `place` was made."""
+    return urls.absolute(place).rsplit("/", 2)[0]
+
+
 def read_held_out(place: str) -> NDArray[np.int64]:
     """Ids of the rows that the model at `place` has not seen, ascending, int64 (n_held_out,)."""
     data = urls.read_bytes(urls.join(place, "held_out.npy"))

@@ -28,6 +28,17 @@ def test_the_forms_of_the_other_flows_keep_their_order_and_help() -> None:
     expected = {
         "fit": ["source", "workspace", "graph", "training", "compute", "force"],
         "transform": ["source", "model", "target", "workspace", "labels", "embedding", "force"],
+        "update": [
+            "source",
+            "model",
+            "target",
+            "workspace",
+            "labels",
+            "retrain_above",
+            "embedding",
+            "compute",
+            "force",
+        ],
         "inverse_transform": ["coordinates", "model", "workspace", "embedding", "force"],
     }
     for name, order in expected.items():

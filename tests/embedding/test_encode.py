@@ -174,7 +174,7 @@ def test_appended_rows_leave_finished_shards_alone(workspace: str, write_source:
     more = np.concatenate([rows, rows[:500] + 1])
     longer = f"{workspace}/longer"
     arrays.create_array(longer, shape=more.shape, dtype=more.dtype)[:] = more
-    assert adopt_shards(f"{workspace}/old", f"{workspace}/new", 3100) == 2560
+    assert adopt_shards(f"{workspace}/old", f"{workspace}/new", 3100, 2600, non_finite=False) == 2560
     counts = run(longer, f"{workspace}/new")
     assert (counts["n_shards"], counts["n_shards_before"]) == (7, 5)
     np.testing.assert_allclose(arrays.open_array(f"{workspace}/new")[:], project(more), rtol=1e-5, atol=1e-3)
@@ -184,7 +184,7 @@ def test_appended_rows_leave_finished_shards_alone(workspace: str, write_source:
 def test_a_map_that_outgrew_its_small_shards_is_made_anew(workspace: str, write_source: Write) -> None:
     source, _ = write_source(5)
     run(source, f"{workspace}/old")
-    assert adopt_shards(f"{workspace}/old", f"{workspace}/new", 1000) == 0
+    assert adopt_shards(f"{workspace}/old", f"{workspace}/new", 1000, 5, non_finite=False) == 0
     assert urls.list_objects(f"{workspace}/new") == {}
 
 

@@ -92,3 +92,11 @@ def test_one_trained_row_is_refused(store: Store) -> None:
     source = store(cloud(9))
     with pytest.raises(InputError, match="has 1 trained rows"):
         drift(source, source, first_new_row=1)
+
+
+def test_rows_that_were_placed_but_never_trained_on_are_no_reference(store: Store) -> None:
+    """Of a slow drift each night resembles the night before."""
+    trained, placed, new = cloud(500), cloud(500, 1, shift=9), cloud(300, 2, shift=9)
+    source = store(np.concatenate([trained, placed, new]))
+    assert drift(source, source, first_new_row=1000)["drift"] < 0.05
+    assert drift(source, source, first_new_row=1000, n_trained=500)["drift"] == 1

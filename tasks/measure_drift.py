@@ -1,0 +1,65 @@
+"""Door: drift, how unlike the appended rows are to those that the model was trained on.
+
+source.zarr + model --measure_drift--> a share of the new rows, on the run page
+"""
+
+import logging
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from pumascale.tasks.stage import publish_markdown
+from pumascale.tasks.storage import arrays, graph_store, manifests, urls
+from pumascale.tasks.storage.errors import InputError
+
+logger = logging.getLogger("pumascale")
+
+
+@task(name="measure_drift", cache_policy=NO_CACHE)
+def measure_drift(source: str, model: str, first_new_row: int, bound: float | None = None) -> dict[str, Any]:
+    """Measure the rows of `source` from `first_new_row` on against the trained rows, named by the model's manifest.
+
+    Parameters
+    ----------
+    bound : float, optional
+        The drift above which the map is made anew; without it trained rows that are gone are only said.
+
+    Returns
+    -------
+    dict
+        The figures of `pumascale.tasks.quality.drift`, with `bound` and `over`, whether the drift is above it. Empty
+        where no row is new to the model, or none can be compared.
+    """
+    try:
+        found = _measure(urls.absolute(source), manifests.read_manifest(model) or {}, first_new_row)
+    except InputError as error:
+        if bound is not None:
+            raise
+        logger.warning("measure_drift: not measured: %s", error)
+        return {}
+    if found:
+        found |= {} if bound is None else {"bound": bound, "over": found["drift"] > bound}
+        _report(found)
+    return found
+
+
+def _measure(source: str, trained: dict[str, Any], first_new_row: int) -> dict[str, Any]:
+    from pumascale.tasks.quality.drift import drift
+
+    reference, n_trained = trained["source"], trained["n_rows"]
+    first = max(first_new_row, n_trained) if reference == source else first_new_row
+    if first >= arrays.open_source(source).shape[0]:
+        return {}
+    asked = graph_store.read_graph_manifest(trained["graph"])["parameters"]
+    metric = {name: asked[name] for name in ("metric", "metric_kwds")}
+    return drift(source, reference, first_new_row=first, n_trained=n_trained, **metric)
+
+
+def _report(found: dict[str, Any]) -> None:
+    from pumascale.tasks.report.tables import stage_table
+
+    verdict = {True: "over", False: "not over", None: ""}[found.get("over")]
+    judged = f", {verdict} the bound of {found['bound']:.1%}" if verdict else ""
+    logger.info("measure_drift: %.1f %% of new rows are far from all trained ones%s", 100 * found["drift"], judged)
+    publish_markdown("drift", stage_table("measure_drift", found))

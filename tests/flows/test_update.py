@@ -1,0 +1,246 @@
+"""Night after night: only appended rows are placed, what changed in place is refused, drift leads to a new model."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from numpy.typing import NDArray
+from prefect.client.orchestration import get_client
+from sklearn.datasets import load_digits
+
+from pumascale.flows.fit import fit
+from pumascale.flows.transform import transform
+from pumascale.flows.update import update
+from pumascale.tasks.embedding import blocks, networks
+from pumascale.tasks.parameters import EmbeddingParameters, TrainingParameters
+from pumascale.tasks.recipe import read_recipe
+from pumascale.tasks.storage import arrays, manifests, targets, urls
+from pumascale.tasks.storage.errors import InputError
+from tests.flows.conftest import COMPUTE, GRAPH
+
+ROWS = load_digits().data.astype(np.float32)
+TRAINED = 500
+PROTOTYPES = TrainingParameters(n_prototypes=100, n_epochs=30, loss_report_frequency=2)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a model of the first 500 digits."""
+    folder = tmp_path_factory.mktemp("fitted")
+    create(str(folder / "rows"), ROWS[:TRAINED])
+    made = fit(str(folder / "rows"), str(folder / "work"), graph=GRAPH, training=PROTOTYPES, compute=COMPUTE)
+    return str(made["model"])
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of 128 rows of the map, so that few rows have many."""
+    monkeypatch.setattr(arrays, "CHUNK_BYTES", 1024)
+    monkeypatch.setattr(blocks, "MOST_SHARD_ROWS", 128)
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of rows, padding left out, of every batch that goes through an encoder."""
+    seen: list[int] = []
+    load = networks.load_network
+
+    def watched(url: str) -> blocks.Network:
+        network = load(url)
+
+        def counted(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+            seen.append(int((rows != 0).any(axis=1).sum()))
+            return network(rows)
+
+        return counted
+
+    monkeypatch.setattr(networks, "load_network", watched)
+    return seen
+
+
+class Night:
+    """A source that grows, its target, and the update of both."""
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self.source, self.target = str(folder / "rows"), str(folder / "map")
+        self.workspace, self.model = str(folder / "work"), model
+        create(self.source, ROWS[:TRAINED])
+
+    def append(self, rows: NDArray[np.float32]) -> None:
+        zarr.open_array(self.source, mode="r+").append(rows)
+
+    def update(self, **changes: Any) -> dict[str, Any]:
+        options = {"workspace": self.workspace, "compute": COMPUTE} | changes
+        return update(self.source, self.model, self.target, **options)
+
+
+def create(url: str, rows: NDArray[np.float32]) -> None:
+    """A source as its owner writes it, in chunks of 100 rows."""
+    zarr.create_array(url, shape=rows.shape, dtype=rows.dtype, chunks=(100, 64))[:] = rows
+
+
+@pytest.fixture
+def night(tmp_path: Path, fitted: str) -> Night:
+    return Night(tmp_path, fitted)
+
+
+def points(result: dict[str, Any]) -> NDArray[np.float32]:
+    return np.asarray(zarr.open_array(f"{result['embedding']}/embedding", mode="r")[:])
+
+
+def files(folder: str) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def shift(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Digits as a camera that inverts would see them."""
+    return np.asarray(40 - 2 * rows, np.float32)
+
+
+def test_appended_rows_are_placed_and_the_others_not_again(night: Night, encoded: list[int]) -> None:
+    first = night.update()
+    assert (first["version"], first["rows_added"], first["rows_adopted"], first["drift"]) == (1, 500, 0, 0)
+    before = files(first["embedding"])
+    encoded.clear()
+    night.append(ROWS[500:630])
+
+    second = night.update()
+    assert (second["version"], second["n_rows"], second["rows_added"]) == (2, 630, 130)
+    assert second["rows_adopted"] == 384  # the whole shards of 128 rows
+    assert sum(encoded) == 630 - 384
+    assert second["cached"] == []
+    assert 0 <= second["drift"] < 0.2
+    assert (second["model"], second["target"], second["drift_over"]) == (night.model, night.target, None)
+
+    assert before.items() <= files(first["embedding"]).items()
+    for shard in range(3):
+        name = f"embedding/c/{shard}/0"
+        assert urls.read_bytes(f"{first['embedding']}/{name}") == urls.read_bytes(f"{second['embedding']}/{name}")
+    whole = transform(night.source, night.model, workspace=f"{night.workspace}-whole")
+    np.testing.assert_array_equal(points(second), points(whole))
+    np.testing.assert_array_equal(points(second)[:500], points(first))
+
+    encoded.clear()
+    again = night.update()
+    assert (again["cached"], again["rows_added"], again["version"]) == (["write_embedding"], 0, 2)
+    assert again["embedding"] == second["embedding"]
+    assert encoded == []
+
+
+def test_a_killed_update_publishes_nothing_and_goes_on(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    night.update()
+    night.append(ROWS[500:560])
+
+    def load_broken(url: str) -> blocks.Network:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(networks, "load_network", load_broken)
+        with pytest.raises(RuntimeError, match="killed"):
+            night.update()
+    assert (targets.newest(night.target) or {})["version"] == 1
+    done = night.update()
+    assert (done["version"], done["rows_added"], done["rows_adopted"]) == (2, 60, 384)
+
+
+def test_a_source_that_changed_in_place_is_refused_until_forced(night: Night) -> None:
+    first = night.update()
+    night.append(ROWS[500:560])
+    array = zarr.open_array(night.source, mode="r+")
+    array[250] = ROWS[1000]
+    before = files(night.workspace) | files(night.target)
+    with pytest.raises(InputError, match=r"changed in place: the chunks of rows 200 to 300 .* --force"):
+        night.update()
+    with pytest.raises(InputError, match="shows the rows of"):
+        update(str(Path(night.model).parents[2] / "rows"), night.model, night.target)
+    assert files(night.workspace) | files(night.target) == before
+
+    forced = night.update(force=True)
+    assert (forced["version"], forced["n_rows"], forced["rows_adopted"]) == (2, 560, 0)
+    assert (points(forced)[250] != points(first)[250]).any()
+    again = night.update()
+    assert (again["cached"], again["version"]) == (["write_embedding"], 2)
+
+
+def test_rows_unlike_the_trained_ones_drift_and_a_new_model_takes_over(night: Night) -> None:
+    first = night.update()
+    night.append(ROWS[500:600])
+    alike = night.update(retrain_above=0.5)
+    assert (alike["drift_over"], alike["retrained"], alike["movement"]) == (False, False, None)
+    night.append(shift(ROWS[600:700]))
+
+    second = night.update(retrain_above=0.5)
+    assert second["drift"] > 0.9 > alike["drift"] + 0.5
+    assert (second["drift_over"], second["retrained"], second["version"]) == (True, True, 3)
+    assert second["model"] != night.model
+    assert (second["n_rows"], second["rows_added"], second["rows_adopted"]) == (700, 100, 0)
+    check_movement(second, points(first))
+    assert "drift.median_new" in (Path(second["embedding"]) / "report.html").read_text()
+    with get_client(sync_client=True) as client:
+        assert "drift" in {artifact.key for artifact in client.read_artifacts()}
+
+    night.append(shift(ROWS[700:760]))
+    third = night.update(retrain_above=0.5)
+    assert (third["model"], third["retrained"]) == (second["model"], False)
+    assert third["drift"] < 0.5
+    assert third["rows_adopted"] == 640
+
+
+def check_movement(result: dict[str, Any], old: NDArray[np.float32]) -> None:
+    """The figures by their definition, and small beside the map."""
+    before = points(result | {"embedding": previous_of(result)})
+    moved = np.linalg.norm(points(result)[:600] - before, axis=1)
+    assert result["movement"]["median"] == pytest.approx(float(np.median(moved)), rel=1e-5)
+    assert result["movement"]["percentile_95_share"] == pytest.approx(
+        float(np.percentile(moved, 95) / np.ptp(before, axis=0).max()), rel=1e-5
+    )
+    np.testing.assert_array_equal(before[:500], old)
+    assert result["movement"]["median_share"] < 0.1
+
+
+def previous_of(result: dict[str, Any]) -> str:
+    name = f"{result['target']}/_commits/{result['version'] - 1:08d}.json"
+    return str((manifests.read_json(name) or {})["embedding"])
+
+
+def test_what_cannot_be_retrained_is_refused_at_once(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = str((manifests.read_manifest(night.model) or {})["graph"])
+    content = manifests.read_manifest(graph) or {}
+    brought = content | {"parameters": content["parameters"] | {"precomputed_knn": "/knn"}}
+    monkeypatch.setattr("pumascale.tasks.storage.graph_store.read_graph_manifest", lambda place: brought)
+    with pytest.raises(InputError, match="brought neighbours"):
+        read_recipe(night.model)
+
+
+def test_old_versions_go_and_what_another_target_shows_stays(night: Night, tmp_path: Path) -> None:
+    kept = EmbeddingParameters(keep_versions=2)
+    made = []
+    for start in (500, 530, 560, 590):
+        made.append(night.update(embedding=kept))
+        if start == 500:
+            targets.publish(str(tmp_path / "other"), made[0]["embedding"], {})
+        night.append(ROWS[start : start + 30])
+    assert sorted(urls.list_objects(f"{night.target}/_commits")) == ["00000003.json", "00000004.json"]
+    assert not Path(made[1]["embedding"]).exists()
+    for still in (made[0], made[2], made[3]):
+        assert np.isfinite(points(still)).all()
+    assert (targets.newest(str(tmp_path / "other")) or {})["embedding"] == made[0]["embedding"]
+
+
+def test_the_same_on_object_storage(s3: str, tmp_path: Path, fitted: str) -> None:
+    model = f"{s3}/work/models/{Path(fitted).name}"
+    for path in Path(fitted).rglob("*"):
+        urls.upload_file(path, f"{model}/{path.relative_to(fitted)}")
+    source = f"{s3}/rows"
+    options = urls.storage_options(source)
+    zarr.create_array(source, shape=(500, 64), dtype="f4", chunks=(100, 64), storage_options=options)[:] = ROWS[:500]
+    update(source, model, f"{s3}/map")
+    array = zarr.open_array(source, mode="r+", storage_options=options)
+    array.append(ROWS[500:630])
+    second = update(source, model, f"{s3}/map", embedding=EmbeddingParameters(keep_versions=1))
+    assert (second["rows_added"], second["rows_adopted"], second["version"]) == (130, 384, 2)
+    array[10] = ROWS[1000]
+    with pytest.raises(InputError, match="changed in place: the chunks of rows 0 to 100"):
+        update(source, model, f"{s3}/map")

@@ -1,0 +1,89 @@
+"""Versions that come and go: the newest stay, and data goes with the last target that names it."""
+
+import pytest
+
+from pumascale.tasks.storage import manifests, targets, urls
+from pumascale.tasks.storage.errors import InputError
+
+
+def make(workspace: str, name: str) -> str:
+    """A finished embedding, as far as targets look into one."""
+    place = f"{workspace}/embeddings/{name}"
+    for part in ("embedding/c/0/0", "embedding/zarr.json", "zarr.json", "map.png", "source.json"):
+        urls.write_bytes(f"{place}/{part}", b"1")
+    manifests.commit(place, {"name": name})
+    return place
+
+
+def versions(target: str) -> list[str]:
+    return sorted(urls.list_objects(f"{target}/_commits"))
+
+
+def test_the_newest_versions_stay_and_the_data_of_others_goes(workspace: str) -> None:
+    places = [make(workspace, name) for name in "abc"]
+    for place in places:
+        targets.publish(f"{workspace}/map", place, {})
+    targets.prune(f"{workspace}/map", 2)
+    assert versions(f"{workspace}/map") == ["00000002.json", "00000003.json"]
+    assert urls.list_objects(places[0]) == {}
+    assert all(manifests.read_manifest(place) for place in places[1:])
+    targets.prune(f"{workspace}/map", 2)
+    assert (targets.newest(f"{workspace}/map") or {})["version"] == 3
+
+
+def test_data_goes_with_the_last_target_that_names_it(workspace: str) -> None:
+    old, new = make(workspace, "old"), make(workspace, "new")
+    for target in ("one", "two"):
+        targets.publish(f"{workspace}/{target}", old, {})
+        targets.publish(f"{workspace}/{target}", new, {})
+    targets.prune(f"{workspace}/one", 1)
+    assert manifests.read_manifest(old)
+    targets.prune(f"{workspace}/two", 1)
+    assert urls.list_objects(old) == {}
+
+
+def test_a_version_that_came_back_is_not_removed_with_its_older_number(workspace: str) -> None:
+    one, other = make(workspace, "one"), make(workspace, "other")
+    for place in (one, other, one):
+        targets.publish(f"{workspace}/map", place, {})
+    targets.prune(f"{workspace}/map", 1)
+    assert versions(f"{workspace}/map") == ["00000003.json"]
+    assert manifests.read_manifest(one)
+    assert urls.list_objects(other) == {}
+
+
+def test_a_target_that_names_it_in_the_last_moment_is_noticed(workspace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = make(workspace, "old"), make(workspace, "new")
+    for place in (old, new):
+        targets.publish(f"{workspace}/map", place, {})
+    remove = urls.remove_object
+
+    def remove_as_another_publishes(url: str) -> None:
+        remove(url)
+        if url == f"{old}/manifest.json":
+            with pytest.raises(InputError, match="was removed while it was being published"):
+                targets.publish(f"{workspace}/other", old, {})
+
+    monkeypatch.setattr(urls, "remove_object", remove_as_another_publishes)
+    targets.prune(f"{workspace}/map", 1)
+    assert (manifests.read_manifest(old) or {})["name"] == "old"
+    assert urls.read_bytes(f"{old}/embedding/c/0/0") == b"1"
+
+
+def test_what_was_published_without_a_name_is_left(workspace: str) -> None:
+    old, new = make(workspace, "old"), make(workspace, "new")
+    for place in (old, new):
+        targets.publish(f"{workspace}/map", place, {})
+    urls.remove_tree(f"{old}/targets")
+    targets.prune(f"{workspace}/map", 1)
+    assert manifests.read_manifest(old)
+    assert versions(f"{workspace}/map") == ["00000002.json"]
+
+
+def test_what_a_stranger_put_beside_the_data_stays(workspace: str) -> None:
+    old, new = make(workspace, "old"), make(workspace, "new")
+    for place in (old, new):
+        targets.publish(f"{workspace}/map", place, {})
+    urls.write_bytes(f"{old}/notes.txt", b"mine")
+    targets.prune(f"{workspace}/map", 1)
+    assert sorted(urls.list_objects(old)) == ["notes.txt"]
