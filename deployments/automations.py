@@ -18,19 +18,20 @@ def main() -> None:
     """Apply the automations and name them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--downstream", help="flow/deployment that a published embedding starts")
+    parser.add_argument("--silence", type=float, default=600, help="seconds without a heartbeat that make a crash")
     parser.add_argument("--parameter", default="embedding", help="its parameter that takes the embedding's URL")
     arguments = parser.parse_args()
-    wanted = [zombies_crash()]
+    wanted = [zombies_crash(timedelta(seconds=arguments.silence))]
     if arguments.downstream:
         wanted.append(embedding_starts(arguments.downstream, arguments.parameter))
     for automation in wanted:
         print(f"{upsert(automation)}: {automation.name}")
 
 
-def zombies_crash() -> AutomationCore:
-    """Runs that neither ended nor sent a heartbeat for ten minutes, such as after a power cut, are marked crashed.
+def zombies_crash(silence: timedelta = timedelta(minutes=10)) -> AutomationCore:
+    """Runs that neither ended nor sent a heartbeat for that long, such as after a power cut, are marked crashed.
 
-    Three of Prefect's heartbeats (every 180 s) must be missing, so that a busy machine is no crash.
+    By default three of Prefect's heartbeats (every 180 s) must be missing, so that a busy machine is no crash.
     """
     ends = [f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")]
     trigger = EventTrigger(
@@ -40,7 +41,7 @@ def zombies_crash() -> AutomationCore:
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,
-        within=timedelta(minutes=10),
+        within=silence,
     )
     crash = ChangeFlowRunState(state=StateType.CRASHED, message="The run's heartbeat stopped.")
     return AutomationCore(name="pumascale: runs without a heartbeat crash", trigger=trigger, actions=[crash])

@@ -5,7 +5,7 @@ import sys
 
 import httpx
 
-from tests.deployments.conftest import ROOT, Server
+from tests.deployments.server import ROOT, Server
 
 
 def test_applied_twice_the_automations_are_there_once(server: Server) -> None:

@@ -8,7 +8,7 @@ import yaml
 from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 
-from tests.deployments.conftest import ROOT
+from tests.deployments.server import ROOT
 
 DEPLOYMENTS = ROOT / "deployments"
 

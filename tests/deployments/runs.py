@@ -1,0 +1,91 @@
+"""Runs of the deployments by API: what to ask for, starting, watching."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from sklearn.datasets import load_digits
+
+from pumascale.tasks.storage import arrays, urls
+from tests.deployments.server import Server
+
+SMALL = {"encoder": "mlp", "n_epochs": 20, "loss_report_frequency": 2, "hidden_units": [32]}
+ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+def request(place: str, **training: Any) -> dict[str, Any]:
+    """Parameters of a small run of fit-transform whose rows and workspace are below `place`, which may have them."""
+    rows, source = load_digits().data[:300].astype(np.float32), urls.join(place, "rows")
+    if not urls.list_objects(source):
+        arrays.create_array(source, shape=rows.shape, dtype=rows.dtype)[:] = rows
+    groups = {"graph": {"n_neighbors": 8, "recall_sample": 50}, "compute": {"n_workers": 1}}
+    return {"source": source, "workspace": urls.join(place, "work"), "training": SMALL | training, **groups}
+
+
+def find(server: Server, flow: str) -> dict[str, Any]:
+    """The deployment of a flow."""
+    found = httpx.get(f"{server.api}/deployments/name/{flow}/pumascale", timeout=30)
+    assert found.status_code == 200, found.text
+    return dict(found.json())
+
+
+def start(server: Server, deployment: dict[str, Any], parameters: dict[str, Any]) -> httpx.Response:
+    """Ask for a run, now."""
+    url = f"{server.api}/deployments/{deployment['id']}/create_flow_run"
+    return httpx.post(url, json={"parameters": parameters, "state": {"type": "SCHEDULED"}}, timeout=30)
+
+
+def started(server: Server, parameters: dict[str, Any]) -> str:
+    """The id of a new run of fit-transform."""
+    asked = start(server, find(server, "fit-transform"), parameters)
+    assert asked.status_code == 201, asked.text
+    return str(asked.json()["id"])
+
+
+def read(server: Server, run: str) -> dict[str, Any]:
+    """A run, as the API has it."""
+    return dict(httpx.get(f"{server.api}/flow_runs/{run}", timeout=30).json())
+
+
+def wait(server: Server, run: str, seconds: float = 240) -> dict[str, Any]:
+    """The run, when it has ended."""
+    wait_until(lambda: read(server, run)["state_type"] in ENDED, seconds, f"{run} did not end", server)
+    return read(server, run)
+
+
+def completed(server: Server, run: str) -> dict[str, str]:
+    """The run must end well: the name of the state of each of its tasks, such as Completed or Cached."""
+    ended = wait(server, run)
+    assert ended["state_type"] == "COMPLETED", f"{ended['state']['message']}\n{server.log('worker')[-3000:]}"
+    return stages(server, run)
+
+
+def stages(server: Server, run: str) -> dict[str, str]:
+    """The state's name of every task of a run."""
+    found = httpx.post(f"{server.api}/task_runs/filter", json={"flow_runs": {"id": {"any_": [run]}}}, timeout=30).json()
+    return {task["name"].rsplit("-", 1)[0]: task["state_name"] for task in found}
+
+
+def artifacts(server: Server, run: str) -> list[dict[str, Any]]:
+    """Every artifact of a run."""
+    asked = {"flow_runs": {"id": {"any_": [run]}}}
+    return list(httpx.post(f"{server.api}/artifacts/filter", json=asked, timeout=30).json())
+
+
+def wait_until(condition: Callable[[], Any], seconds: float, complaint: str, server: Server | None = None) -> None:
+    """Ask until it is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{complaint} within {seconds} s\n{server.log('worker')[-3000:] if server else ''}")
+        time.sleep(0.5)
+
+
+def only(folder: Path, pattern: str) -> Path:
+    """The one path that fits."""
+    found = list(folder.glob(pattern))
+    assert len(found) == 1, found
+    return found[0]
