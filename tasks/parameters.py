@@ -54,7 +54,7 @@ class GraphParameters(Group):
     )
     target_weight: float = _field(0.5, "From the rows alone (0) to the labels above all (1).", ge=0, le=1)
     random_state: int = _field(
-        42, "Seed: the same seed and partitions give the same graph, on any number of workers and cores.", ge=0
+        42, "Seed: the same seed and partitions give the same graph, on any number of workers.", ge=0
     )
     precomputed_knn: str | None = _field(None, "URL of a Zarr group with 'indices' and 'distances' to use instead.")
     n_partitions: int | None = _field(None, "Partitions of the rows; None: as many as partition_rows asks for.", ge=1)

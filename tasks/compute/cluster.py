@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import dask
 from distributed import Client, LocalCluster
 
 from pumascale.tasks.compute.logs import forward_logs
@@ -21,7 +20,6 @@ from pumascale.tasks.parameters import ComputeParameters
 from pumascale.tasks.storage.errors import InputError
 
 CONNECT_SECONDS = 10
-BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 MAIN_GUARD = "A script that calls pumascale needs its calls below `if __name__ == '__main__':`."
 
 
@@ -49,18 +47,15 @@ def _make_cluster(parameters: ComputeParameters) -> Any:
             cluster.adapt(**parameters.adapt)
         return cluster
     _refuse_to_start_in_a_worker()
-    n_workers = parameters.n_workers or _default_workers()
     try:
-        # Set before the processes start: numba reads its number of threads as early as the main script imports it.
-        with dask.config.set({"distributed.nanny.pre-spawn-environ": _threads(n_workers)}):
-            return LocalCluster(
-                n_workers=n_workers,
-                threads_per_worker=1,
-                memory_limit=parameters.memory_limit or "auto",
-                dashboard_address="127.0.0.1:0",  # a free port: None still takes 8787
-                scheduler_kwargs={"dashboard": False},
-                silence_logs=logging.WARNING,
-            )
+        return LocalCluster(
+            n_workers=parameters.n_workers or _default_workers(),
+            threads_per_worker=1,
+            memory_limit=parameters.memory_limit or "auto",
+            dashboard_address="127.0.0.1:0",  # a free port: None still takes 8787
+            scheduler_kwargs={"dashboard": False},
+            silence_logs=logging.WARNING,
+        )
     except RuntimeError as error:
         raise InputError(f"The worker processes did not start ({error}). {MAIN_GUARD}") from error
 
@@ -69,17 +64,6 @@ def _refuse_to_start_in_a_worker() -> None:
     # A spawned process imports the main script first; without a guard it would start a cluster of its own, and so on.
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise InputError(f"A worker process ran the script that started it. {MAIN_GUARD}")
-
-
-def _threads(n_workers: int) -> dict[str, str]:
-    """A worker's share of the cores for BLAS, four threads or more for numba, unless the environment says otherwise.
-
-    pynndescent's result depends on its number of threads, so the graph room takes four of them on any machine.
-    """
-    share = max(1, len(os.sched_getaffinity(0)) // n_workers)
-    wanted = dict.fromkeys(BLAS_THREADS, share) | {"NUMBA_NUM_THREADS": max(4, share)}
-    others = dask.config.get("distributed.nanny.pre-spawn-environ")
-    return others | {name: os.environ.get(name, str(count)) for name, count in wanted.items()}
 
 
 def _default_workers() -> int:

@@ -14,7 +14,7 @@ from pynndescent import NNDescent
 from pumascale.tasks.graph.metrics import distance_block
 
 EXACT_BELOW = 4096
-THREADS = 4  # pynndescent's result depends on their number, so it is the same everywhere; more than cores cost nothing
+THREADS = 4  # at most: pynndescent's result depends on their number, which any number of workers shall agree on
 BLOCK_VALUES = 2**24  # distances held at once: 64 MB in float32
 
 Neighbors = tuple[NDArray[np.int32], NDArray[np.float32]]

@@ -26,6 +26,7 @@ logger = logging.getLogger("pumascale.graph")
 
 MOST_SAMPLED = 50_000
 PIVOTS_PER_PARTITION = 16
+SAMPLED_PER_PIVOT = 64
 DISTANCES_AT_ONCE = 2**24  # 64 MB of them
 CENTROID_METRICS = {"euclidean", "l2", "sqeuclidean", "cosine", "correlation"}
 
@@ -50,8 +51,9 @@ def _read_sample(plan: Plan) -> NDArray[np.float32]:
     array = arrays.open_source(plan.source)
     generator = np.random.Generator(np.random.Philox(key=[plan.parameters.random_state, 3]))
     step = 256
+    size = min(MOST_SAMPLED, SAMPLED_PER_PIVOT * PIVOTS_PER_PARTITION * plan.n_partitions)
     starts = np.arange(0, plan.n_rows, step)
-    chosen = np.sort(generator.permutation(starts)[: max(1, MOST_SAMPLED // step)])
+    chosen = np.sort(generator.permutation(starts)[: -(-size // step)])
     parts = [arrays.read_rows(array, int(at), min(int(at) + step, plan.n_rows)) for at in chosen]
     sample = np.concatenate([part.reshape(len(part), -1) for part in parts])
     return sample[finite_rows(sample)]
@@ -60,9 +62,10 @@ def _read_sample(plan: Plan) -> NDArray[np.float32]:
 def _pivots(sample: NDArray[np.float32], count: int, metric: str, seed: int) -> NDArray[np.float32]:
     """k-means centroids where means make sense under the metric, else sampled rows themselves."""
     if metric in CENTROID_METRICS and count < len(sample):
-        from sklearn.cluster import MiniBatchKMeans
+        from sklearn.cluster import KMeans
 
-        means = MiniBatchKMeans(count, batch_size=4096, n_init=1, max_iter=20, random_state=seed).fit(sample)
+        # Neighbourhoods are asked for, not the best clusters: a few steps from random rows make them.
+        means = KMeans(count, init="random", n_init=1, max_iter=5, random_state=seed).fit(sample)
         return np.asarray(means.cluster_centers_, np.float32)
     generator = np.random.Generator(np.random.Philox(key=[seed, 4]))
     return sample[np.sort(generator.choice(len(sample), count, replace=False))]

@@ -190,9 +190,7 @@ def measure_recall(
 def join(plan: Plan, done: Steps, merged: Results, worker_memory: int | None) -> tuple[Results, dict[str, Any]]:
     """Memberships by block, then the fuzzy union by partition, and what the labels make of it."""
     mean = sum(result["distance_sum"] for result in merged) / max(1, sum(one["distance_count"] for one in merged))
-    done.run("memberships", steps.memberships, block_tasks(plan, mean_distance=mean))
-    if plan.n_partitions > 1:
-        done.run("strays", union.stray_edges, block_tasks(plan))
+    done.run("memberships", union.memberships, block_tasks(plan, mean_distance=mean))
     edges = done.run("edges", union.partition_edges, partition_tasks(plan))
     if plan.parameters.labels is None:
         return edges, name_isolated(plan, done)

@@ -13,9 +13,9 @@ from numba import njit, prange
 from numpy.typing import NDArray
 from pynndescent.distances import named_distances
 
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, read
-from pumascale.tasks.graph.steps import best_neighbors, write_block, write_neighbors
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, partition_tasks, read
+from pumascale.tasks.graph.runs import read_runs, write_run
+from pumascale.tasks.graph.steps import best_neighbors, write_block
 
 JOINED_AT_ONCE = 8192
 
@@ -28,9 +28,8 @@ def repair_partition(task: PartitionTask) -> dict[str, Any]:
     k = plan.parameters.n_neighbors
     indices = np.concatenate([part[0] for part in parts]) if parts else np.empty((0, k), np.int64)
     distances = np.concatenate([part[1] for part in parts]) if parts else np.empty((0, k), np.float32)
-    name = f"repair-{task.turn}/{task.name}"
-    arrays.write_whole(plan.scratch(name, "rows"), ids)
-    write_neighbors(plan, name, indices, distances)
+    run, n_blocks = plan.scratch(f"repair-{task.turn}", task.name), len(plan.blocks())
+    write_run(run, ids // plan.block_rows, n_blocks, {"rows": ids, "indices": indices, "distances": distances})
     return {"n_improved": int(sum(part[2] for part in parts))}
 
 
@@ -45,15 +44,44 @@ def _join(plan: Plan, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArra
     near = np.unique(known[known >= 0])
     further = gather(plan.member("knn_indices"), near)
     candidates = further[np.searchsorted(near, np.maximum(known, near[0]))].reshape(len(ids), -1)
-    candidates = _new_ones(candidates, known)
+    candidates = _strangers(plan, ids, _new_ones(candidates, known))
     needed = np.union1d(ids, candidates[candidates >= 0])
-    data = gather(plan.source, needed).astype(np.float32).reshape(len(needed), -1)
+    data = _gather_rows(plan, needed)
     local = np.where(candidates >= 0, np.searchsorted(needed, candidates), -1)
     arguments = tuple(float(value) for value in plan.parameters.metric_kwds.values())
     found = _distances(plan.parameters.metric)(data, np.searchsorted(needed, ids), local, arguments)
     both = np.concatenate([known, candidates], axis=1), np.concatenate([distances, found], axis=1)
     better = best_neighbors(ids, *both, known.shape[1])
     return *better, int((better[0] != known).any(axis=1).sum())
+
+
+def _strangers(plan: Plan, ids: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The candidates that share no partition with the row: the others have met it there."""
+    if plan.n_partitions == 1:
+        return candidates
+    near = np.unique(candidates[candidates >= 0])
+    joined = gather(plan.scratch("partitions_of"), near)[np.searchsorted(near, np.maximum(candidates, near[:1]))]
+    own = gather(plan.scratch("partitions_of"), ids)
+    met = np.zeros(candidates.shape, bool)
+    for column in range(plan.overlap):
+        met |= (joined == own[:, None, column : column + 1]).any(axis=2)
+    return np.where(met, -1, candidates)
+
+
+def _gather_rows(plan: Plan, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The rows `ids`, each out of the first partition that it joined: near rows lie in few of them, side by side."""
+    if plan.n_partitions == 1:
+        return _flat(gather(plan.source, ids))
+    first, data = gather(plan.scratch("partitions_of"), ids)[:, 0], np.empty((len(ids), plan.n_features), np.float32)
+    for partition in np.unique(first).tolist():
+        mine = first == partition
+        at = np.searchsorted(read(plan.part(partition, "rows")), ids[mine])
+        data[mine] = _flat(gather(plan.part(partition, "data"), at))
+    return data
+
+
+def _flat(rows: NDArray[Any]) -> NDArray[np.float32]:
+    return rows.reshape(len(rows), -1).astype(np.float32)
 
 
 def _new_ones(candidates: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -88,11 +116,7 @@ def merge_repaired(task: BlockTask) -> dict[str, Any]:
     plan = task.plan
     indices = np.full((task.stop - task.start, plan.parameters.n_neighbors), -1, np.int64)
     distances = np.full(indices.shape, np.inf, np.float32)
-    first = read(plan.scratch("partitions_of"), slice(task.start, task.stop))[:, 0]
-    for partition in np.unique(first[first >= 0]).tolist():
-        name = f"repair-{task.turn}/{partition:06d}"
-        ids = read(plan.scratch(name, "rows"))
-        rows = slice(*(int(at) for at in np.searchsorted(ids, (task.start, task.stop))))
-        indices[ids[rows] - task.start] = read(plan.scratch(name, "indices"), rows)
-        distances[ids[rows] - task.start] = read(plan.scratch(name, "distances"), rows)
+    runs = [plan.scratch(f"repair-{task.turn}", part.name) for part in partition_tasks(plan)]
+    rows, *found = read_runs(runs, task.block, ("rows", "indices", "distances"))
+    indices[rows - task.start], distances[rows - task.start] = found
     return write_block(task, indices, distances)

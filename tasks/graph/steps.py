@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.graph import fuzzy, knn, metrics
+from pumascale.tasks.graph import knn, metrics
 from pumascale.tasks.graph.partitions import read_data
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, read
 from pumascale.tasks.storage import arrays, urls
@@ -113,13 +113,3 @@ def best_neighbors(
     order = np.argsort(keys, axis=1, kind="stable")[:, :n_neighbors]
     indices, keys = np.take_along_axis(indices, order, 1), np.take_along_axis(keys, order, 1)
     return np.where(np.isinf(keys), -1, indices), np.maximum(keys, np.float32(0))
-
-
-def memberships(task: BlockTask) -> dict[str, Any]:
-    """Sigmas and rhos of a block."""
-    plan, rows = task.plan, slice(task.start, task.stop)
-    distances = read(plan.member("knn_dists"), rows)
-    sigmas, rhos = fuzzy.smooth_knn_dist(distances, task.mean_distance, plan.parameters.local_connectivity)
-    arrays.open_writable(plan.member("sigmas"))[rows] = sigmas
-    arrays.open_writable(plan.member("rhos"))[rows] = rhos
-    return {"n_rows": task.stop - task.start}

@@ -7,7 +7,7 @@ room, and its directed edges (umap-learn takes them before their union) go to th
 their far ends in as guests.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,17 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph.connectivity import note_strongest, restored
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, read
-from pumascale.tasks.graph.runs import read_runs, write_run
-from pumascale.tasks.graph.union import directed_edges, edge_owners, least, local_ids, settle, with_guests
+from pumascale.tasks.graph.union import (
+    directed_edges,
+    gather_edges,
+    least,
+    local_ids,
+    scatter_edges,
+    settle,
+    with_guests,
+)
 from pumascale.tasks.parameters import GraphParameters
-from pumascale.tasks.storage import arrays, graph_store
+from pumascale.tasks.storage import arrays, graph_store, urls
 from pumascale.tasks.storage.graph_store import Partition
 
 CATEGORICAL = "categorical"
@@ -111,21 +118,18 @@ def copy_target(task: BlockTask) -> dict[str, Any]:
 
 def scatter_target(task: BlockTask) -> dict[str, Any]:
     """The target's directed edges from a block of rows, as one run for the partitions of the rows."""
-    plan = task.plan
-    of_target = replace(plan, place=plan.scratch("target_graph"))
-    head, tail, strength = directed_edges(of_target, np.arange(task.start, task.stop))
-    owner, _ = edge_owners(plan, head, tail)
-    content: dict[str, NDArray[Any]] = {"head": head, "tail": tail, "strength": strength}
-    write_run(plan.scratch("target_edges", task.name), owner, plan.n_partitions, content)
-    return {"least": least(strength)}
+    plan, rows, names = task.plan, slice(task.start, task.stop), ("knn_indices", "knn_dists", "sigmas", "rhos")
+    of_target = [read(urls.join(plan.scratch("target_graph"), name), rows) for name in names]
+    edges = directed_edges(np.arange(task.start, task.stop), *of_target)
+    scatter_edges(plan, plan.scratch("target_edges", task.name), edges)
+    return {"least": least(edges[2])}
 
 
 def meet_target(task: MeetTask) -> dict[str, Any]:
     """Join a partition's edges with those that the target has there, its far ends taken in as guests."""
     plan = task.plan
     edges = graph_store.read_partition(plan.scratch("unsupervised"), task.partition)
-    runs = [plan.scratch("target_edges", f"{start:012d}") for start, _ in plan.blocks()]
-    head, tail, strength = read_runs(runs, task.partition, ("head", "tail", "strength"))
+    head, tail, strength = gather_edges(plan, "target_edges", task.partition)
     ids = with_guests(edges.rows, head, tail)
     head, tail = local_ids(ids, head), local_ids(ids, tail)
     own = pair_keys(edges.head, edges.tail, len(ids))

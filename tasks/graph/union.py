@@ -1,9 +1,8 @@
 """The fuzzy union by partition: directed strengths to undirected edges, each once, both ends resident.
 
-A neighbour was found in a partition that holds both ends, so the reverse direction is looked up in the same partition
-and no shuffle over all edges is needed. A pair that several partitions hold belongs to the first of them. A pair that
-none holds (a repair pass found it) belongs to the first partition of its smaller id, which takes the other end in as a
-guest, data included.
+Both directions of a pair belong to the same partition: the first that holds both its ends, where it was found. A pair
+that none holds (a repair pass found it) belongs to the first partition of its smaller id, which takes the other end in
+as a guest, data included. So the transpose of the union is one shuffle of directed edges, from blocks to partitions.
 """
 
 from typing import Any
@@ -21,15 +20,43 @@ Directed = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]  # h
 Edges = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]
 
 
-def directed_edges(plan: Plan, ids: NDArray[np.int64]) -> Directed:
+def memberships(task: BlockTask) -> dict[str, Any]:
+    """Sigmas and rhos of a block, and its directed edges as one run for the partitions."""
+    plan, rows = task.plan, slice(task.start, task.stop)
+    indices, distances = read(plan.member("knn_indices"), rows), read(plan.member("knn_dists"), rows)
+    sigmas, rhos = fuzzy.smooth_knn_dist(distances, task.mean_distance, plan.parameters.local_connectivity)
+    arrays.open_writable(plan.member("sigmas"))[rows] = sigmas
+    arrays.open_writable(plan.member("rhos"))[rows] = rhos
+    edges = directed_edges(np.arange(task.start, task.stop), indices, distances, sigmas, rhos)
+    scatter_edges(plan, plan.scratch("directed", task.name), edges)
+    return {"n_rows": task.stop - task.start}
+
+
+def directed_edges(
+    ids: NDArray[np.int64],
+    indices: NDArray[np.int64],
+    distances: NDArray[np.float32],
+    sigmas: NDArray[np.float32],
+    rhos: NDArray[np.float32],
+) -> Directed:
     """The edges from the rows `ids` to their neighbours, those of strength 0 left out."""
-    indices, distances, sigmas, rhos = (
-        gather(plan.member(name), ids) for name in ("knn_indices", "knn_dists", "sigmas", "rhos")
-    )
     strength = fuzzy.membership_strengths(ids, indices, distances, sigmas, rhos)
     there = strength > 0
     head = np.broadcast_to(ids[:, None], indices.shape)
     return head[there], indices[there], strength[there]
+
+
+def scatter_edges(plan: Plan, run: str, edges: Directed) -> None:
+    """Write directed edges as one run for the partitions that they belong to."""
+    names = ("head", "tail", "strength")
+    write_run(run, edge_owners(plan, *edges[:2]), plan.n_partitions, dict(zip(names, edges, strict=True)))
+
+
+def gather_edges(plan: Plan, kind: str, partition: int) -> Directed:
+    """The directed edges that belong to a partition, out of the runs of all blocks."""
+    runs = [plan.scratch(kind, f"{start:012d}") for start, _ in plan.blocks()]
+    head, tail, strength = read_runs(runs, partition, ("head", "tail", "strength"))
+    return head, tail, strength
 
 
 def owners(partitions_of: NDArray[np.int32], other: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -46,27 +73,13 @@ def owners(partitions_of: NDArray[np.int32], other: NDArray[np.int32]) -> NDArra
     return np.where(first == none, -1, first).astype(np.int32)
 
 
-def edge_owners(plan: Plan, head: NDArray[np.int64], tail: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[Any]]:
-    """Who each pair belongs to, int32 (e,), and which pairs are strays, bool (e,): no partition holds both ends.
-
-    A pair with an end that joined no partition belongs to nobody: -1.
-    """
+def edge_owners(plan: Plan, head: NDArray[np.int64], tail: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The partition that each pair belongs to, int32 (e,); -1 where an end joined none."""
     joined_head, joined_tail = _partitions_of(plan, head, tail)
     owner = owners(joined_head, joined_tail)
-    stray = owner < 0
     of_smaller = np.where(head < tail, joined_head[:, 0], joined_tail[:, 0])
     nowhere = (joined_head[:, 0] < 0) | (joined_tail[:, 0] < 0)
-    return np.where(nowhere, -1, np.where(stray, of_smaller, owner)).astype(np.int32), stray
-
-
-def stray_edges(task: BlockTask) -> dict[str, Any]:
-    """The directed edges from a block's rows whose ends share no partition, as one run."""
-    plan = task.plan
-    head, tail, strength = directed_edges(plan, np.arange(task.start, task.stop))
-    owner, stray = edge_owners(plan, head, tail)
-    content: dict[str, NDArray[Any]] = {"head": head[stray], "tail": tail[stray], "strength": strength[stray]}
-    write_run(plan.scratch("stray", task.name), owner[stray], plan.n_partitions, content)
-    return {"n_stray": int(stray.sum())}
+    return np.where(nowhere, -1, np.where(owner < 0, of_smaller, owner)).astype(np.int32)
 
 
 def _partitions_of(plan: Plan, *ends: NDArray[np.int64]) -> list[NDArray[np.int32]]:
@@ -79,9 +92,7 @@ def partition_edges(task: PartitionTask) -> dict[str, Any]:
     """Write the undirected edges that belong to a partition, its guests taken in."""
     plan = task.plan
     joined = read(plan.part(task.partition, "rows"))
-    own, strays = _resident_edges(plan, task.partition, joined), _read_strays(plan, task.partition)
-    head, tail = np.concatenate([own[0], strays[0]]), np.concatenate([own[1], strays[1]])
-    strength = np.concatenate([own[2], strays[2]])
+    head, tail, strength = gather_edges(plan, "directed", task.partition)
     ids = with_guests(joined, head, tail)
     local = local_ids(ids, head), local_ids(ids, tail)
     content = graph_store.Partition(
@@ -109,22 +120,6 @@ def local_ids(ids: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int6
     """Where in `ids` each global id stands."""
     order = np.argsort(ids)
     return np.asarray(order[np.searchsorted(ids, end, sorter=order)], np.int64)
-
-
-def _resident_edges(plan: Plan, partition: int, joined: NDArray[np.int64]) -> Directed:
-    head, tail, strength = directed_edges(plan, joined)
-    if plan.n_partitions == 1:
-        return head, tail, strength
-    own = owners(*_partitions_of(plan, head, tail)) == partition
-    return head[own], tail[own], strength[own]
-
-
-def _read_strays(plan: Plan, partition: int) -> Directed:
-    if plan.n_partitions == 1:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    runs = [plan.scratch("stray", f"{start:012d}") for start, _ in plan.blocks()]
-    head, tail, strength = read_runs(runs, partition, ("head", "tail", "strength"))
-    return head, tail, strength
 
 
 def settle(plan: Plan, partition: int, content: graph_store.Partition) -> None:

@@ -32,7 +32,7 @@ from pumascale.tasks.parameters import ComputeParameters, GraphParameters
 from pumascale.tasks.storage import arrays
 
 N_NEIGHBORS = 15
-UNION_STEPS = ("memberships", "strays", "edges", "isolated")
+UNION_STEPS = ("memberships", "edges", "isolated")
 Figures = dict[str, Any]
 
 
