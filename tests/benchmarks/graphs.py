@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from pumascale.tasks.compute.bounded_map import bounded_map
 from pumascale.tasks.compute.cluster import open_client, worker_memory
 from pumascale.tasks.graph import knn, pipeline
-from pumascale.tasks.graph.metrics import distance_block
 from pumascale.tasks.graph.recall import draw_sample, recall_per_row
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
 from pumascale.tasks.storage import arrays
@@ -107,15 +106,8 @@ def exact_neighbors(folder: Path, sample: NDArray[np.int64]) -> tuple[NDArray[np
     kept = folder / "exact.npz"
     if not kept.exists():
         rows = np.asarray(arrays.open_array(str(folder / "rows"))[:], np.float32)
-        ids, nearest = [], []
-        for row in sample:
-            distances = distance_block(rows[row : row + 1], rows, "euclidean", {})[0]
-            distances[row] = np.inf
-            order = np.argpartition(distances, N_NEIGHBORS)[: N_NEIGHBORS - 1]
-            order = order[np.argsort(distances[order])]
-            ids.append(order)
-            nearest.append(distances[order])
-        np.savez(kept, ids=np.array(ids, np.int64), distances=np.array(nearest, np.float32))
+        ids, distances = knn.exact_neighbors(rows[sample], rows, sample, N_NEIGHBORS, "euclidean", {})
+        np.savez(kept, ids=ids[:, 1:].astype(np.int64), distances=distances[:, 1:])
     content = np.load(kept)
     return content["ids"], content["distances"]
 
