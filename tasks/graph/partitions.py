@@ -63,9 +63,12 @@ def _pivots(sample: NDArray[np.float32], count: int, metric: str, seed: int) -> 
     """k-means centroids where means make sense under the metric, else sampled rows themselves."""
     if metric in CENTROID_METRICS and count < len(sample):
         from sklearn.cluster import KMeans
+        from threadpoolctl import threadpool_limits
 
         # Neighbourhoods are asked for, not the best clusters: a few steps from random rows make them.
-        means = KMeans(count, init="random", n_init=1, max_iter=5, random_state=seed).fit(sample)
+        # On one thread: several add their sums up in whichever order they come, and no two runs agree.
+        with threadpool_limits(1):
+            means = KMeans(count, init="random", n_init=1, max_iter=5, random_state=seed).fit(sample)
         return np.asarray(means.cluster_centers_, np.float32)
     generator = np.random.Generator(np.random.Philox(key=[seed, 4]))
     return sample[np.sort(generator.choice(len(sample), count, replace=False))]
