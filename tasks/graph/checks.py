@@ -92,7 +92,7 @@ def _check_target(source: str, labels: str, n_rows: int, parameters: GraphParame
     metrics.check_metric(parameters.target_metric, "graph.target_metric", also=(CATEGORICAL,))
     if parameters.target_n_neighbors in (0, 1):
         raise InputError(f"graph.target_n_neighbors={parameters.target_n_neighbors}: expected -1, or 2 and more.")
-    array = arrays.open_array(labels)
+    array = arrays.find_array(labels)
     if array.shape[0] != n_rows or array.dtype.kind not in "fiu":
         raise InputError(
             f"graph.labels: {labels} has shape {array.shape} and dtype {array.dtype}. graph.target_metric="

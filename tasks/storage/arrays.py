@@ -74,7 +74,7 @@ def open_source(url: str) -> zarr.Array[Any]:
     InputError
         When there is no array at `url`, or one whose shape or dtype cannot be rows of numbers.
     """
-    array = _find_array(url)
+    array = find_array(url)
     if not _HAS_MISSING_SWITCH:
         _require_chunks(url, array)
     if array.ndim < 2:
@@ -91,7 +91,8 @@ def open_source(url: str) -> zarr.Array[Any]:
     return array
 
 
-def _find_array(url: str) -> zarr.Array[Any]:
+def find_array(url: str) -> zarr.Array[Any]:
+    """Open an array of a user; InputError, saying what is there, where there is none."""
     probes.check_reachable(url)
     try:
         return zarr.open_array(**_address(url), mode="r", config=_READ_CONFIG)
@@ -121,7 +122,7 @@ def open_labels(url: str) -> zarr.Array[Any]:
 
     A chunk that is not there reads as fill values: writers leave out the chunks of a sorted label array's first class.
     """
-    _find_array(url)
+    find_array(url)
     array = zarr.open_array(**_address(url), mode="r")
     if array.ndim != 1:
         raise InputError(f"{url} has shape {array.shape}. Expected one label per row: a 1-D array.")

@@ -114,6 +114,9 @@ def test_wrong_labels_are_refused_first(
     tmp_path: Path, labels: NDArray[Any], changes: dict[str, Any], reason: str
 ) -> None:
     source = write_rows(tmp_path, np.zeros((200, 3), np.float32))
+    missing = GraphParameters(labels=str(tmp_path / "labels"), **changes)
+    with pytest.raises(InputError, match=r"No Zarr array|is unknown|expected -1"):
+        checks.check(source, missing)
     arrays.write_whole(str(tmp_path / "labels"), labels)
     with pytest.raises(InputError, match=reason):
         checks.check(source, GraphParameters(labels=str(tmp_path / "labels"), **changes))
