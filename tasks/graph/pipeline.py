@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -96,6 +97,13 @@ class Steps:
         """The manifest, where an earlier run did all but the door's commit."""
         return self._receipts.get(FINISHED)
 
+    def once(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The result of `work`, done here; after a restart the one noted before, since what it read has changed."""
+        if name not in self._receipts:
+            self._receipts[name] = work()
+            manifests.write_receipt(self._place, name, self._receipts[name])
+        return self._receipts[name]
+
     def ask(self, step: str, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
         """Results of tasks that write nothing, so there is nothing to resume."""
         return self._timed(step, function, tasks)
@@ -148,23 +156,22 @@ def partition(plan: Plan, done: Steps) -> Plan:
 
 def repair_until(plan: Plan, done: Steps, merged: Results) -> tuple[Results, dict[str, Any]]:
     """Measure the recall, and repair while it is below the target and passes are left."""
-    exact, ids = exact_neighbors(plan, done)
-    recalls, turn = [measure_recall(plan, exact, ids)], 0
+    measure = partial(measure_recall, plan, *exact_neighbors(plan, done))
+    measured, turn = [done.once("measured-0", measure)], 0
     passes = 0 if plan.parameters.precomputed_knn else plan.parameters.repair_passes
-    while recalls[-1][0] < plan.parameters.target_recall and turn < passes:
+    while measured[-1]["knn_recall"] < plan.parameters.target_recall and turn < passes:
         turn += 1
         done.run(f"repair-{turn}", repair.repair_partition, partition_tasks(plan, turn))
         merged = done.run(f"merge-{turn}", repair.merge_repaired, block_tasks(plan, turn))
-        recalls.append(measure_recall(plan, exact, ids))
-    mean, interval = recalls[-1]
-    if mean < plan.parameters.target_recall:
+        measured.append(done.once(f"measured-{turn}", measure))
+    recalls = [one["knn_recall"] for one in measured]
+    if recalls[-1] < plan.parameters.target_recall:
         logger.warning(
             "kNN recall %.3f is below graph.target_recall=%.3f after %d repair passes: allow more "
             "(graph.repair_passes), or a larger graph.overlap or graph.partition_rows.",
-            mean, plan.parameters.target_recall, turn,
+            recalls[-1], plan.parameters.target_recall, turn,
         )  # fmt: skip
-    found = {"knn_recall": mean, "knn_recall_interval": list(interval), "knn_recall_sample": len(ids)}
-    return merged, found | {"repair_passes": turn, "knn_recall_by_pass": [recall_ for recall_, _ in recalls]}
+    return merged, measured[-1] | {"repair_passes": turn, "knn_recall_by_pass": recalls}
 
 
 def exact_neighbors(plan: Plan, done: Steps) -> tuple[recall.Nearest, np.ndarray[Any, np.dtype[np.int64]]]:
@@ -179,12 +186,11 @@ def exact_neighbors(plan: Plan, done: Steps) -> tuple[recall.Nearest, np.ndarray
     return recall.merge_candidates(parts, parameters.n_neighbors), ids
 
 
-def measure_recall(
-    plan: Plan, exact: recall.Nearest, ids: np.ndarray[Any, np.dtype[np.int64]]
-) -> tuple[float, tuple[float, float]]:
+def measure_recall(plan: Plan, exact: recall.Nearest, ids: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, Any]:
     """Mean recall of the sampled rows with its 95 % interval."""
     indices, distances = gather(plan.member("knn_indices"), ids), gather(plan.member("knn_dists"), ids)
-    return recall.mean_and_interval(recall.recall_per_row(exact, indices, distances))
+    mean, interval = recall.mean_and_interval(recall.recall_per_row(exact, indices, distances))
+    return {"knn_recall": mean, "knn_recall_interval": list(interval), "knn_recall_sample": len(ids)}
 
 
 def join(plan: Plan, done: Steps, merged: Results, worker_memory: int | None) -> tuple[Results, dict[str, Any]]:

@@ -60,6 +60,8 @@ def _strangers(plan: Plan, ids: NDArray[np.int64], candidates: NDArray[np.int64]
     if plan.n_partitions == 1:
         return candidates
     near = np.unique(candidates[candidates >= 0])
+    if len(near) == 0:
+        return candidates
     joined = gather(plan.scratch("partitions_of"), near)[np.searchsorted(near, np.maximum(candidates, near[:1]))]
     own = gather(plan.scratch("partitions_of"), ids)
     met = np.zeros(candidates.shape, bool)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.compute.bounded_map import bounded_map
 from pumascale.tasks.compute.cluster import open_client
-from pumascale.tasks.graph import checks, pipeline
+from pumascale.tasks.graph import checks, pipeline, repair, steps
+from pumascale.tasks.graph.plan import block_tasks, create_store, make_plan, partition_tasks
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
 from pumascale.tasks.storage import arrays
 from pumascale.tasks.storage.errors import InputError
@@ -112,6 +113,45 @@ def test_a_killed_build_goes_on_where_it_was_and_ends_the_same(tmp_path: Path, d
     n_left, done[:] = len(done), []
     pipeline.build(source, fresh, asked, run=counting)
     assert n_left < len(done)
+
+
+def test_a_build_killed_behind_a_repair_knows_what_was_measured_before_it(
+    tmp_path: Path, digits: NDArray[np.float32]
+) -> None:
+    source, asked = write_rows(tmp_path, digits), parameters(n_partitions=16, target_recall=0.99)
+    whole, place = str(tmp_path / "whole"), str(tmp_path / "graph")
+    reference = pipeline.build(source, whole, asked, run=map)
+    assert reference["repair_passes"] > 0
+
+    def dying_at_the_memberships(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        if any(getattr(item, "mean_distance", 0) for item in items):
+            raise KilledError
+        return map(function, items)
+
+    with pytest.raises(KilledError):
+        pipeline.build(source, place, asked, run=dying_at_the_memberships)
+    manifest = pipeline.build(source, place, asked, run=map)
+    for name in ("knn_recall_by_pass", "repair_passes", "n_edges"):
+        assert manifest[name] == reference[name]
+    assert (read_graph(place, manifest) != read_graph(whole, reference)).nnz == 0
+
+
+def test_a_repair_that_meets_nobody_new_changes_nothing(tmp_path: Path) -> None:
+    # Groups of n_neighbors rows, far apart: every neighbour of a neighbour is a neighbour already.
+    rows = np.random.default_rng(0).normal(size=(300, 3)) + 1000 * np.repeat(np.arange(20), 15)[:, None]
+    source, place = write_rows(tmp_path, rows.astype(np.float32)), str(tmp_path / "graph")
+    plan = make_plan(source, place, parameters(n_partitions=2, overlap=1), None)
+    create_store(plan)
+    done = pipeline.Steps(place, map, lambda *_: None)
+    plan = pipeline.partition(plan, done)
+    done.run("neighbours", steps.local_neighbors, partition_tasks(plan))
+    done.run("merge", steps.merge_neighbors, block_tasks(plan))
+    before = arrays.open_array(f"{place}/knn_indices")[:]
+    improved = [repair.repair_partition(task)["n_improved"] for task in partition_tasks(plan, 1)]
+    for task in block_tasks(plan, 1):
+        repair.merge_repaired(task)
+    assert improved == [0, 0]
+    np.testing.assert_array_equal(arrays.open_array(f"{place}/knn_indices")[:], before)
 
 
 def test_workers_make_the_same_graph_also_when_they_are_killed(tmp_path: Path, digits: NDArray[np.float32]) -> None:
