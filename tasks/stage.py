@@ -5,6 +5,7 @@ shows the answer: a state named Cached.
 """
 
 import base64
+import errno
 import logging
 import re
 import time
@@ -26,6 +27,7 @@ from prefect.states import Completed
 from pydantic import BaseModel
 
 from pumascale.tasks.storage import manifests, urls
+from pumascale.tasks.storage.errors import InputError
 
 logger = logging.getLogger("pumascale")
 
@@ -64,9 +66,21 @@ def make_or_reuse(place: str, work: Callable[[], dict[str, Any]]) -> State[dict[
     """The task of every door: the finished place's manifest as a Cached state, or the work."""
     found = manifests.read_manifest(place)
     if found is None:
-        return work()
+        return _with_space_to_write(place, work)
     logger.info("already there: %s", place)
     return Completed(name="Cached", message=f"already there: {place}", data=found)
+
+
+def _with_space_to_write(place: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return work()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(
+            f"No space was left while {place} was written ({error.strerror}). What is finished there stays and nothing "
+            "is published: make room and run the same again, or name another workspace."
+        ) from error
 
 
 def asset_key(url: str) -> str:
