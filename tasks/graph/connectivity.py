@@ -9,35 +9,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import fuzzy
-from pumascale.tasks.graph.plan import BlockTask, Plan, read
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, partition_tasks, read, scratch_of
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays, graph_store
 
 MOST_NAMED = 10  # isolated rows in the manifest; all of them are in the array `isolated`
 
 
-def note_strongest(
-    plan: Plan, partition: int, content: graph_store.Partition, backward: NDArray[np.float32] | None = None
-) -> None:
+def note_strongest(task: PartitionTask, content: graph_store.Partition, backward: NDArray[np.float32]) -> None:
     """Write the strongest weight that each of a partition's rows has there, by block.
 
     Parameters
     ----------
-    backward : float32 (e,), optional
-        Weights from tail to head, where they are not those from head to tail.
+    backward : float32 (e,)
+        Weights from tail to head; `content` has those from head to tail.
     """
-    strongest = np.zeros(len(content.rows), np.float32)
+    plan, strongest = task.plan, np.zeros(len(content.rows), np.float32)
     np.maximum.at(strongest, content.head, content.weight)
-    np.maximum.at(strongest, content.tail, content.weight if backward is None else backward)
-    run = plan.scratch("strongest", f"{partition:06d}")
+    np.maximum.at(strongest, content.tail, backward)
     owner = content.rows // plan.block_rows
+    run = plan.scratch("strongest", task.name)
     write_run(run, owner, len(plan.blocks()), {"rows": content.rows, "weight": strongest})
 
 
 def find_isolated(task: BlockTask) -> dict[str, Any]:
     """The strongest weight of each of a block's rows, over all partitions; rows that have none are isolated."""
     plan, strongest = task.plan, np.zeros(task.stop - task.start, np.float32)
-    runs = [plan.scratch("strongest", f"{partition:06d}") for partition in range(plan.n_partitions)]
+    runs = scratch_of(plan, "strongest", partition_tasks(plan))
     rows, weight = read_runs(runs, task.block, ("rows", "weight"))
     np.maximum.at(strongest, rows - task.start, weight)
     region = slice(task.start, task.stop)

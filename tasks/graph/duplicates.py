@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, scratch_of
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays
 
@@ -48,7 +48,7 @@ def row_hashes(rows: NDArray[np.float32]) -> NDArray[np.uint64]:
 def find_duplicates(task: PartitionTask) -> dict[str, Any]:
     """The rows of a bucket that equal an earlier one, one run by block."""
     plan = task.plan
-    blocks = [plan.scratch("hashes", f"{start:012d}") for start, _ in plan.blocks()]
+    blocks = scratch_of(plan, "hashes", block_tasks(plan))
     hashes, rows = read_runs(blocks, task.partition, ("hashes", "rows"))
     again = np.sort(np.setdiff1d(rows, first_of_each(hashes, rows), assume_unique=True))
     write_run(plan.scratch("duplicates", task.name), again // plan.block_rows, len(blocks), {"rows": again})
@@ -68,5 +68,4 @@ def read_duplicates(task: BlockTask) -> NDArray[np.int64]:
     plan = task.plan
     if not plan.parameters.unique:
         return np.empty(0, np.int64)
-    buckets = [plan.scratch("duplicates", bucket.name) for bucket in bucket_tasks(plan)]
-    return read_runs(buckets, task.block, ("rows",))[0]
+    return read_runs(scratch_of(plan, "duplicates", bucket_tasks(plan)), task.block, ("rows",))[0]

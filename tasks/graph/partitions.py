@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph.duplicates import read_duplicates
 from pumascale.tasks.graph.metrics import distance_block
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, read
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, read, scratch_of
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays
 from pumascale.tasks.storage.errors import InputError
@@ -165,7 +165,7 @@ def collect_partition(task: PartitionTask) -> dict[str, Any]:
     if plan.n_partitions == 1:
         rows = np.flatnonzero(read(plan.scratch("partitions_of"))[:, 0] == 0)
     else:
-        runs = [plan.scratch("runs", f"{start:012d}") for start, _ in plan.blocks()]
+        runs = scratch_of(plan, "runs", block_tasks(plan))
         rows, data = read_runs(runs, task.partition, ("rows", "data"))
         arrays.write_whole(plan.part(task.partition, "data"), data)
     arrays.write_whole(plan.part(task.partition, "rows"), rows)

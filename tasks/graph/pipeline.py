@@ -216,8 +216,11 @@ def meet_target(plan: Plan, done: Steps, edges: Results, worker_memory: int | No
     done.run("target", target.copy_target, block_tasks(plan))
     build(rows, place, target.target_parameters(plan.parameters), run=done.runner, worker_memory=worker_memory)
     scattered = done.run("scatter-target", target.scatter_target, block_tasks(plan))
-    least = [min(result["least"] for result in results) for results in (edges, scattered)]
-    tasks = [target.MeetTask(plan, partition, *least) for partition in range(plan.n_partitions)]
+    least, of_target = (min(result["least"] for result in results) for results in (edges, scattered))
+    tasks = [
+        target.MeetTask(plan, partition, least=least, least_of_target=of_target)
+        for partition in range(plan.n_partitions)
+    ]
     done.run("meet", target.meet_target, tasks)
 
 

@@ -1,5 +1,6 @@
 """What a build is about: the places, the row blocks, the partitions; small, frozen, and sent along with every task."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +107,11 @@ def partition_tasks(plan: Plan, turn: int = 0) -> list[PartitionTask]:
 def block_tasks(plan: Plan, turn: int = 0, mean_distance: float = 0.0) -> list[BlockTask]:
     """One task per block of rows."""
     return [BlockTask(plan, start, stop, turn, mean_distance) for start, stop in plan.blocks()]
+
+
+def scratch_of(plan: Plan, kind: str, tasks: Sequence[PartitionTask | BlockTask]) -> list[str]:
+    """URLs of what the tasks of a step left in scratch, in their order."""
+    return [plan.scratch(kind, task.name) for task in tasks]
 
 
 def create_store(plan: Plan) -> None:

@@ -13,7 +13,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 from pynndescent.distances import named_distances
 
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, partition_tasks, read
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, partition_tasks, read, scratch_of
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.graph.steps import best_neighbors, write_block
 
@@ -118,7 +118,7 @@ def merge_repaired(task: BlockTask) -> dict[str, Any]:
     plan = task.plan
     indices = np.full((task.stop - task.start, plan.parameters.n_neighbors), -1, np.int64)
     distances = np.full(indices.shape, np.inf, np.float32)
-    runs = [plan.scratch(f"repair-{task.turn}", part.name) for part in partition_tasks(plan)]
+    runs = scratch_of(plan, f"repair-{task.turn}", partition_tasks(plan))
     rows, *found = read_runs(runs, task.block, ("rows", "indices", "distances"))
     indices[rows - task.start], distances[rows - task.start] = found
     return write_block(task, indices, distances)

@@ -7,19 +7,22 @@ room, and its directed edges (umap-learn takes them before their union) go to th
 their far ends in as guests.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph.connectivity import note_strongest, restored
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, read
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, gather, read
 from pumascale.tasks.graph.union import (
+    both_directions,
     directed_edges,
     gather_edges,
     least,
     local_ids,
+    pair_ends,
+    pair_keys,
     scatter_edges,
     settle,
     with_guests,
@@ -36,18 +39,11 @@ NO_TARGET_EDGE = 1e-4
 
 
 @dataclass(frozen=True)
-class MeetTask:
+class MeetTask(PartitionTask):
     """Let a partition meet the target's edges; `least` and `least_of_target` are the smallest weights of each."""
 
-    plan: Plan
-    partition: int
-    least: float
-    least_of_target: float
-
-    @property
-    def name(self) -> str:
-        """Names the task's receipt."""
-        return f"{self.partition:06d}"
+    least: float = 0.0
+    least_of_target: float = 0.0
 
 
 def target_parameters(parameters: GraphParameters) -> GraphParameters:
@@ -70,7 +66,7 @@ def meet_categories(task: PartitionTask) -> dict[str, Any]:
     labels = gather(str(plan.parameters.labels), edges.rows)
     factors = category_factors(labels, edges.head, edges.tail, plan.parameters.target_weight)
     weight = (edges.weight * factors).astype(np.float32)
-    return _note_met(plan, task.partition, edges, weight, weight)
+    return _note_met(task, replace(edges, weight=weight), weight)
 
 
 def category_factors(
@@ -87,14 +83,13 @@ def category_factors(
     return np.where((at_head == UNKNOWN) | (at_tail == UNKNOWN), np.exp(-UNKNOWN_DISTANCE), apart)
 
 
-def _note_met(
-    plan: Plan, partition: int, edges: Partition, forward: NDArray[np.float32], backward: NDArray[np.float32]
-) -> dict[str, Any]:
-    left = (forward > 0) | (backward > 0)
-    met = Partition(edges.rows, edges.head[left], edges.tail[left], forward[left])
-    graph_store.write_partition(plan.scratch("met"), partition, met)
-    arrays.write_whole(plan.scratch("met_backward", f"{partition:06d}"), backward[left])
-    note_strongest(plan, partition, met, backward[left])
+def _note_met(task: PartitionTask, edges: Partition, backward: NDArray[np.float32]) -> dict[str, Any]:
+    """Write the edges that are left; `edges` has their weights from head to tail."""
+    left, plan = (edges.weight > 0) | (backward > 0), task.plan
+    met = Partition(edges.rows, edges.head[left], edges.tail[left], edges.weight[left])
+    graph_store.write_partition(plan.scratch("met"), task.partition, met)
+    arrays.write_whole(plan.scratch("met_backward", task.name), backward[left])
+    note_strongest(task, met, backward[left])
     return {"n_edges": int(left.sum())}
 
 
@@ -133,20 +128,12 @@ def meet_target(task: MeetTask) -> dict[str, Any]:
     ids = with_guests(edges.rows, head, tail)
     head, tail = local_ids(ids, head), local_ids(ids, tail)
     own = pair_keys(edges.head, edges.tail, len(ids))
-    keys, at = np.unique(np.concatenate([own, pair_keys(head, tail, len(ids))]), return_inverse=True)
-    at_own, at_target, upward = at[: len(own)], at[len(own) :], head < tail
-    weight, forward, backward = np.zeros((3, len(keys)), np.float32)
-    weight[at_own] = edges.weight
-    forward[at_target[upward]], backward[at_target[~upward]] = strength[upward], strength[~upward]
-    share = plan.parameters.target_weight
-    met = [intersection(weight, right, task.least, task.least_of_target, share) for right in (forward, backward)]
-    low, high = (keys // len(ids)).astype(np.int32), (keys % len(ids)).astype(np.int32)
-    return _note_met(plan, task.partition, Partition(ids, low, high, met[0]), *met)
-
-
-def pair_keys(head: NDArray[Any], tail: NDArray[Any], n_rows: int) -> NDArray[np.int64]:
-    """One number per undirected pair of local ids."""
-    return np.asarray(np.minimum(head, tail).astype(np.int64) * n_rows + np.maximum(head, tail), np.int64)
+    keys = np.unique(np.concatenate([own, pair_keys(head, tail, len(ids))]))
+    weight = np.zeros(len(keys), np.float32)
+    weight[np.searchsorted(keys, own)] = edges.weight
+    of_target, share = both_directions(keys, head, tail, strength, len(ids)), plan.parameters.target_weight
+    met = [intersection(weight, right, task.least, task.least_of_target, share) for right in of_target]
+    return _note_met(task, Partition(ids, *pair_ends(keys, len(ids)), met[0]), met[1])
 
 
 def intersection(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph import fuzzy
 from pumascale.tasks.graph.connectivity import note_strongest
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, read
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays, graph_store
 
@@ -54,7 +54,7 @@ def scatter_edges(plan: Plan, run: str, edges: Directed) -> None:
 
 def gather_edges(plan: Plan, kind: str, partition: int) -> Directed:
     """The directed edges that belong to a partition, out of the runs of all blocks."""
-    runs = [plan.scratch(kind, f"{start:012d}") for start, _ in plan.blocks()]
+    runs = scratch_of(plan, kind, block_tasks(plan))
     head, tail, strength = read_runs(runs, partition, ("head", "tail", "strength"))
     return head, tail, strength
 
@@ -100,7 +100,7 @@ def partition_edges(task: PartitionTask) -> dict[str, Any]:
     )
     if plan.parameters.labels is None:
         settle(plan, task.partition, content)
-        note_strongest(plan, task.partition, content)
+        note_strongest(task, content, content.weight)
     else:
         graph_store.write_partition(plan.scratch("unsupervised"), task.partition, content)
     return {"n_edges": len(content.weight), "n_guests": len(ids) - len(joined), "least": least(content.weight)}
@@ -158,13 +158,26 @@ def undirected_edges(
     weight : float32 (u,)
         Strength of the fuzzy union, above 0.
     """
-    key = np.minimum(head, tail) * n_rows + np.maximum(head, tail)
-    order = np.argsort(key, kind="stable")
-    key, upward, strength = key[order], (head < tail)[order], strength[order]
-    is_first = np.diff(key, prepend=-1) != 0
-    pair = np.cumsum(is_first) - 1
-    forward, backward = np.zeros((2, int(is_first.sum())), np.float32)
-    forward[pair[upward]], backward[pair[~upward]] = strength[upward], strength[~upward]
-    weight = fuzzy.fuzzy_union(forward, backward, set_op_mix_ratio)
-    pairs = key[is_first][weight > 0]
-    return (pairs // n_rows).astype(np.int32), (pairs % n_rows).astype(np.int32), weight[weight > 0]
+    keys = np.unique(pair_keys(head, tail, n_rows))
+    weight = fuzzy.fuzzy_union(*both_directions(keys, head, tail, strength, n_rows), set_op_mix_ratio)
+    return *pair_ends(keys[weight > 0], n_rows), weight[weight > 0]
+
+
+def pair_keys(head: NDArray[Any], tail: NDArray[Any], n_rows: int) -> NDArray[np.int64]:
+    """One number per undirected pair of local ids."""
+    return np.asarray(np.minimum(head, tail).astype(np.int64) * n_rows + np.maximum(head, tail), np.int64)
+
+
+def pair_ends(keys: NDArray[np.int64], n_rows: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The smaller and the larger local id of each pair."""
+    return (keys // n_rows).astype(np.int32), (keys % n_rows).astype(np.int32)
+
+
+def both_directions(
+    keys: NDArray[np.int64], head: NDArray[Any], tail: NDArray[Any], strength: NDArray[np.float32], n_rows: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Strengths from the smaller id of each pair of `keys` to the larger one, and back; 0 where there is no edge."""
+    forward, backward = np.zeros((2, len(keys)), np.float32)
+    at, upward = np.searchsorted(keys, pair_keys(head, tail, n_rows)), head < tail
+    forward[at[upward]], backward[at[~upward]] = strength[upward], strength[~upward]
+    return forward, backward
