@@ -2,7 +2,8 @@
 
 One object holds everything that the next step depends on: weights, optimizer, random state, the running means of the
 report, what early stopping remembers, and the history. It replaces the one before in a single write. A training draws
-its edges from the random state alone, so a resumed run on a CPU gives the very weights of an unbroken one.
+its edges from the random state alone, so a resumed run on a CPU gives the very weights of an unbroken one. A layout
+draws from its seed and the epoch, so it needs its places alone.
 """
 
 import io
@@ -24,6 +25,7 @@ from pumascale.tasks.storage import urls
 from pumascale.tasks.training.model import ParametricModel
 
 FOLDER = "checkpoints"
+LAYOUT, TRAINING = "layout.npz", "state.npz"
 STOPPING = ("wait", "best", "best_epoch", "stopped_epoch")
 
 
@@ -39,9 +41,9 @@ class Checkpoint:
     best_weights: list[NDArray[Any]] | None
 
 
-def load_checkpoint(place: str) -> Checkpoint | None:
+def load_checkpoint(place: str, name: str = TRAINING) -> Checkpoint | None:
     """The checkpoint of a training that was killed at `place`, if any."""
-    data = urls.read_bytes(_url(place))
+    data = urls.read_bytes(urls.join(place, FOLDER, name))
     if data is None:
         return None
     with np.load(io.BytesIO(data)) as arrays:
@@ -52,7 +54,7 @@ def load_checkpoint(place: str) -> Checkpoint | None:
     return Checkpoint(**facts, state=state, best_weights=best)
 
 
-def save_checkpoint(place: str, checkpoint: Checkpoint) -> None:
+def save_checkpoint(place: str, checkpoint: Checkpoint, name: str = TRAINING) -> None:
     """Replace the checkpoint at `place`."""
     best = checkpoint.best_weights
     facts = {name: getattr(checkpoint, name) for name in ("report", "step", "history", "stopping")}
@@ -61,16 +63,12 @@ def save_checkpoint(place: str, checkpoint: Checkpoint) -> None:
     arrays |= {f"best_{index}": value for index, value in enumerate(best or [])}
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, facts=np.array(json.dumps(facts)), **arrays)
-    urls.write_bytes(_url(place), buffer.getvalue())
+    urls.write_bytes(urls.join(place, FOLDER, name), buffer.getvalue())
 
 
 def remove_checkpoints(place: str) -> None:
     """Remove what a finished training no longer needs."""
     urls.remove_tree(urls.join(place, FOLDER))
-
-
-def _url(place: str) -> str:
-    return urls.join(place, FOLDER, "state.npz")
 
 
 class KeepCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
@@ -136,12 +134,30 @@ class KeepCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
         self.saved_at = time.monotonic()
 
 
+class KeepLayout:
+    """Saves where the rows are, every few minutes and when told to end; the next epoch depends on nothing else."""
+
+    def __init__(self, place: str, minutes: float) -> None:
+        self.place, self.seconds = place, minutes * 60
+        self.resumed = load_checkpoint(place, LAYOUT)
+        self.saved_at = time.monotonic()
+        self.told_to_end = False
+
+    def __call__(self, epoch: int, places: NDArray[np.float32], history: dict[str, list[float]]) -> None:
+        """Save after `epoch` epochs, when it is time."""
+        if self.told_to_end or time.monotonic() - self.saved_at >= self.seconds:
+            save_checkpoint(self.place, Checkpoint(0, epoch, history, {}, [places], None), LAYOUT)
+            self.saved_at = time.monotonic()
+        if self.told_to_end:
+            raise Terminated
+
+
 class Terminated(Exception):  # noqa: N818, not an error but an order
     """The process was told to end; a checkpoint is there."""
 
 
 @contextmanager
-def saving_on_sigterm(callback: KeepCheckpoint) -> Iterator[None]:
+def saving_on_sigterm(callback: KeepCheckpoint | KeepLayout) -> Iterator[None]:
     """Inside, SIGTERM waits for the steps that run and a checkpoint; then it does what it did before."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -88,7 +88,7 @@ def train_networks(
     started = time.perf_counter()
     encoder, history = None, dict[str, list[float]]()
     if uses_prototypes(parameters):
-        encoder, history = train_prototypes(problem, parameters, umap_terms(parameters, a, b), a, b, on_progress)
+        encoder, history = train_prototypes(problem, parameters, umap_terms(parameters, a, b), a, b, place, on_progress)
     networks = build_networks(parameters, problem.row_shape, len(problem.rows), encoder)
     if problem.n_reports == 0:
         if networks.decoder is not None:

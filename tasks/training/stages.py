@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.training import layout, prototypes, splits
 from pumascale.tasks.training.callbacks import Progress
+from pumascale.tasks.training.checkpoints import Checkpoint, KeepLayout, saving_on_sigterm
 from pumascale.tasks.training.problem import Problem, validation_batches
 from pumascale.tasks.training.prototypes import PrototypeAttention
 from pumascale.tasks.training.sampling import Edges
@@ -34,9 +35,15 @@ class Trained:
 
 
 def train_prototypes(
-    problem: Problem, parameters: TrainingParameters, terms: dict[str, Term], a: float, b: float, on_progress: Progress
+    problem: Problem,
+    parameters: TrainingParameters,
+    terms: dict[str, Term],
+    a: float,
+    b: float,
+    place: str,
+    on_progress: Progress,
 ) -> tuple[keras.Model, History]:
-    """Make the prototype encoder of a graph.
+    """Make the prototype encoder of a graph; the layout goes on from its checkpoint at `place`, if there is one.
 
     Returns
     -------
@@ -56,13 +63,25 @@ def train_prototypes(
     options = layout.LayoutOptions(
         a, b, parameters.negative_sample_rate, parameters.repulsion_strength, problem.n_epochs, parameters.random_state
     )
-    watch = Watch(layer, chosen, trained, problem, parameters, terms, on_progress)
+    keeper = KeepLayout(place, parameters.checkpoint_minutes)
+    watch = Watch(layer, chosen, trained, problem, parameters, terms, on_progress, keeper)
+    start, first_epoch = start_of(trained, parameters, keeper.resumed)
+    with saving_on_sigterm(keeper):
+        places = layout.lay_out(start, trained.edges, options, watch, first_epoch)
+    layer.set_values(places[chosen])
+    return encoder, watch.history
+
+
+def start_of(
+    trained: Trained, parameters: TrainingParameters, resumed: Checkpoint | None
+) -> tuple[NDArray[np.float32], int]:
+    """Where the rows start, and the epochs that are done by then."""
+    if resumed is not None:
+        return resumed.state[0], resumed.step
     start = layout.start_places(trained.rows, trained.edges, parameters.n_components, parameters.random_state)
     if trained.landmarks is not None:
         start = layout.start_from_landmarks(start, trained.edges, trained.landmarks)
-    places = layout.lay_out(start, trained.edges, options, watch)
-    layer.set_values(places[chosen])
-    return encoder, watch.history
+    return start, 0
 
 
 def trained_rows(problem: Problem) -> Trained:
@@ -99,8 +118,10 @@ class Watch:
         parameters: TrainingParameters,
         terms: dict[str, Term],
         on_progress: Progress,
+        keeper: KeepLayout,
     ) -> None:
         self.layer, self.chosen, self.terms, self.on_progress = layer, chosen, terms, on_progress
+        self.keeper = keeper
         self.n_epochs = problem.n_epochs
         self.n_reports = min(parameters.loss_report_frequency, problem.n_epochs)
         self.sample = splits.draw_validation(trained.edges, 1, parameters.batch_size, parameters.random_state)
@@ -108,7 +129,7 @@ class Watch:
         self.attended = batches and [self._attend(flat_rows(batches[end], problem.metric)) for end in ("head", "tail")]
         self.landmarks = trained.landmarks
         self.landmark_weight = min(1.0, parameters.landmark_loss_weight)
-        self.history: History = {}
+        self.history: History = keeper.resumed.history if keeper.resumed else {}
 
     def _attend(self, rows: NDArray[np.float32]) -> tuple[Any, Any]:
         # The prototypes of a row stay the same while their places move.
@@ -124,6 +145,7 @@ class Watch:
             for name, value in values.items():
                 self.history.setdefault(name, []).append(value)
         self.on_progress("layout", epoch, self.n_epochs, values)
+        self.keeper(epoch, places, self.history)
 
     def hold(self, places: NDArray[np.float32]) -> None:
         """Pull the landmarks to their places."""

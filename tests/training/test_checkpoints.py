@@ -1,4 +1,4 @@
-"""A killed training goes on and gives the weights of an unbroken one."""
+"""A killed training goes on and gives the weights of an unbroken one: by gradients, and within a layout."""
 
 import os
 import signal
@@ -6,24 +6,28 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pumascale.tasks.training import artefact
-from pumascale.tasks.training.checkpoints import FOLDER, load_checkpoint
+from pumascale.tasks.training.checkpoints import FOLDER, LAYOUT, TRAINING, load_checkpoint
 from pumascale.tasks.training.fit import fit
 from tests.training.conftest import Stored, short
 
-# Enough steps that a kill lands within a report, saved at every execution of 200 steps.
-LONG = {"n_epochs": 50, "loss_report_frequency": 3, "checkpoint_minutes": 0, "patience": 9, "batch_size": 32}
+# Enough steps that a kill lands within a report, saved at every execution of 200 steps, or at every epoch.
+LONG: dict[str, dict[str, Any]] = {
+    TRAINING: {"n_epochs": 50, "loss_report_frequency": 3, "checkpoint_minutes": 0, "patience": 9, "batch_size": 32},
+    LAYOUT: {"encoder": "prototypes", "n_epochs": 3000, "loss_report_frequency": 3, "checkpoint_minutes": 0},
+}
 
 SCRIPT = """
 import sys
 from pumascale.tasks.training.fit import fit
 from tests.training.conftest import short
 from tests.training.test_checkpoints import LONG
-fit(*sys.argv[1:], short(**LONG))
+fit(*sys.argv[2:], short(**LONG[sys.argv[1]]))
 """
 
 
@@ -31,29 +35,34 @@ def weights_of(place: Path) -> list[np.ndarray]:
     return artefact.load_encoder(str(place)).get_weights()
 
 
+@pytest.fixture(scope="module", params=[TRAINING, LAYOUT])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def unbroken(stored: Stored, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unbroken(kind: str, stored: Stored, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("unbroken")
-    fit(stored.source, stored.graph, str(place), short(**LONG))
+    fit(stored.source, stored.graph, str(place), short(**LONG[kind]))
     return place
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_training_ends_where_it_would_have(
-    stored: Stored, unbroken: Path, tmp_path: Path, number: signal.Signals
+    kind: str, stored: Stored, unbroken: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    command = [sys.executable, "-c", SCRIPT, stored.source, stored.graph, str(tmp_path)]
+    command = [sys.executable, "-c", SCRIPT, kind, stored.source, stored.graph, str(tmp_path)]
     with subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 300
-        while not _is_within_second_report(tmp_path) and process.poll() is None and time.monotonic() < deadline:
+        while not _is_within_second_report(tmp_path, kind) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         os.kill(process.pid, number)
     assert process.returncode == -number
-    stopped = load_checkpoint(str(tmp_path))
+    stopped = load_checkpoint(str(tmp_path), kind)
     assert stopped is not None
     assert not (tmp_path / "encoder.keras").exists()
 
-    fit(stored.source, stored.graph, str(tmp_path), short(**LONG))
+    fit(stored.source, stored.graph, str(tmp_path), short(**LONG[kind]))
     for resumed, expected in zip(weights_of(tmp_path), weights_of(unbroken), strict=True):
         np.testing.assert_array_equal(resumed, expected)
     expected_history = artefact.load_history(str(unbroken))
@@ -62,6 +71,6 @@ def test_a_killed_training_ends_where_it_would_have(
     assert not (tmp_path / FOLDER).exists()
 
 
-def _is_within_second_report(place: Path) -> bool:
-    checkpoint = load_checkpoint(str(place))
-    return checkpoint is not None and checkpoint.report >= 1
+def _is_within_second_report(place: Path, kind: str) -> bool:
+    checkpoint = load_checkpoint(str(place), kind)
+    return checkpoint is not None and len(checkpoint.history.get("loss", [])) >= 1
