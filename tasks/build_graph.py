@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
-from pumascale.tasks.stage import Progress, Stage, publish_markdown, run_stage
+from pumascale.tasks.stage import Progress, Stage, costs, publish_markdown, run_stage
 from pumascale.tasks.storage import fingerprints, finite, manifests, urls
 
 
@@ -60,7 +60,7 @@ def graph_place(source: str, workspace: str, parameters: GraphParameters, salt: 
 
 def _build(source: str, place: str, parameters: GraphParameters, compute: ComputeParameters) -> dict[str, Any]:
     from pumascale.tasks.compute.bounded_map import bounded_map
-    from pumascale.tasks.compute.cluster import open_client, worker_memory
+    from pumascale.tasks.compute.cluster import largest_peak, open_client, worker_memory
     from pumascale.tasks.graph import checks, pipeline
     from pumascale.tasks.report.tables import stage_table
 
@@ -73,7 +73,8 @@ def _build(source: str, place: str, parameters: GraphParameters, compute: Comput
         summary = pipeline.build(
             source, place, parameters, run=run, worker_memory=memory, on_progress=Progress("build_graph")
         )
-    origin = {"source": source, "parameters": parameters.model_dump(), "seconds": time.perf_counter() - started}
-    manifest = manifests.commit(place, summary | origin)
+        peak = {"peak_memory_of_worker": largest_peak(client)}
+    origin = {"source": source, "parameters": parameters.model_dump()}
+    manifest = manifests.commit(place, summary | origin | costs(started, place, source) | peak)
     publish_markdown("build-graph", stage_table("build_graph", manifest))
     return manifest

@@ -26,6 +26,7 @@ from prefect.context import TaskRunContext
 from prefect.states import Completed
 from pydantic import BaseModel
 
+from pumascale.tasks.compute.memory import peak_memory
 from pumascale.tasks.storage import manifests, urls
 from pumascale.tasks.storage.errors import InputError
 
@@ -81,6 +82,29 @@ def _with_space_to_write(place: str, work: Callable[[], dict[str, Any]]) -> dict
             f"No space was left while {place} was written ({error.strerror}). What is finished there stays and nothing "
             "is published: make room and run the same again, or name another workspace."
         ) from error
+
+
+def costs(started: float, place: str, *inputs: str) -> dict[str, Any]:
+    """What a stage took, for its manifest.
+
+    Parameters
+    ----------
+    started : float
+        `time.perf_counter()` at its beginning.
+
+    Returns
+    -------
+    dict
+        `seconds`; `peak_memory`, bytes, of this process so far; `input_bytes` and `output_bytes`, the sizes of the
+        objects of `inputs` and of `place`: what lies in the stores, however often it was read or written over.
+    """
+    sizes = [sum(found.size for found in urls.list_objects(url).values()) for url in (place, *inputs)]
+    return {
+        "seconds": time.perf_counter() - started,
+        "peak_memory": peak_memory(),
+        "input_bytes": sum(sizes[1:]),
+        "output_bytes": sizes[0],
+    }
 
 
 def asset_key(url: str) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from pumascale.tasks.parameters import TrainingParameters
-from pumascale.tasks.stage import Progress, Stage, publish_markdown, publish_picture, run_stage
+from pumascale.tasks.stage import Progress, Stage, costs, publish_markdown, publish_picture, run_stage
 from pumascale.tasks.storage import fingerprints, graph_store, manifests, urls
 
 
@@ -47,9 +47,14 @@ def train_encoder(
     parameters, source, graph = parameters or TrainingParameters(), urls.absolute(source), urls.absolute(graph)
     checks.check(source, parameters)
     graph_store.read_graph_manifest(graph)
-    name = fingerprints.request_id("model", graph=graph, parameters=parameters.model_dump(), salt=salt)
-    place = urls.join(urls.absolute(workspace), "models", name)
+    place = model_place(graph, workspace, parameters, salt)
     return run_stage("train_encoder", place, [source, graph], partial(_train, source, graph, place, parameters))
+
+
+def model_place(graph: str, workspace: str, parameters: TrainingParameters, salt: str | None = None) -> str:
+    """Where the model of this request is, or will be."""
+    name = fingerprints.request_id("model", graph=graph, parameters=parameters.model_dump(), salt=salt)
+    return urls.join(urls.absolute(workspace), "models", name)
 
 
 def _train(source: str, graph: str, place: str, parameters: TrainingParameters) -> dict[str, Any]:
@@ -63,8 +68,7 @@ def _train(source: str, graph: str, place: str, parameters: TrainingParameters) 
     urls.write_bytes(urls.join(place, "loss.png"), picture)
     fingerprint = fingerprints.fingerprint_source(source)
     origin = {"source": source, "source_fingerprint": fingerprint, "graph": graph}
-    seconds = {"seconds": time.perf_counter() - started}
-    manifest = manifests.commit(place, summary | origin | seconds)
+    manifest = manifests.commit(place, summary | origin | costs(started, place, source, graph))
     publish_markdown("train-encoder", stage_table("train_encoder", manifest))
     publish_picture("loss", picture, "Loss by term")
     return manifest

@@ -11,7 +11,7 @@ import numpy as np
 
 from pumascale.tasks.appended import Appended
 from pumascale.tasks.parameters import EmbeddingParameters
-from pumascale.tasks.stage import Progress, Stage, publish_markdown, publish_picture, run_stage
+from pumascale.tasks.stage import Progress, Stage, costs, publish_markdown, publish_picture, run_stage
 from pumascale.tasks.storage import arrays, changes, fingerprints, graph_store, manifests, model_store, targets, urls
 
 
@@ -136,9 +136,9 @@ def _write(
     )
     origin = {"source": source, "model": model, "n_components": facts["n_components"]}
     quality = _measure(source, model, embedding, labels)
-    seconds = {"seconds": time.perf_counter() - started, "parameters": parameters.model_dump()}
+    asked = {"parameters": parameters.model_dump()} | costs(started, place, source, model)
     update |= {"movement": _moved(model, embedding, since), "drift": since.drift} if since else {}
-    manifest = summary | origin | update | {"request": request, "quality": quality} | seconds
+    manifest = summary | origin | update | {"request": request, "quality": quality} | asked
     _report(place, model, labels, parameters.texts, manifest)
     return manifests.commit(place, manifest)
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from pumascale.tasks.parameters import EmbeddingParameters
-from pumascale.tasks.stage import Progress, Stage, run_stage
+from pumascale.tasks.stage import Progress, Stage, costs, run_stage
 from pumascale.tasks.storage import arrays, fingerprints, manifests, model_store, urls
 from pumascale.tasks.storage.errors import InputError
 
@@ -81,5 +81,5 @@ def _write(coordinates: str, model: str, place: str, parameters: EmbeddingParame
         attributes=origin,
         on_progress=Progress("write_rows"),
     )
-    seconds = {"seconds": time.perf_counter() - started, "n_components": facts["n_components"]}
-    return manifests.commit(place, summary | origin | seconds)
+    took = costs(started, place, coordinates, model)
+    return manifests.commit(place, summary | origin | took | {"n_components": facts["n_components"]})

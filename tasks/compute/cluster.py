@@ -16,6 +16,7 @@ from typing import Any
 from distributed import Client, LocalCluster
 
 from pumascale.tasks.compute.logs import forward_logs
+from pumascale.tasks.compute.memory import peak_memory
 from pumascale.tasks.parameters import ComputeParameters
 from pumascale.tasks.storage.errors import InputError
 
@@ -97,3 +98,8 @@ def worker_memory(client: Client) -> int | None:
     limits = [worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
     known = [limit for limit in limits if limit]
     return min(known) if known else None
+
+
+def largest_peak(client: Client) -> int | None:
+    """Most bytes of memory that one of the workers has held so far; None where their systems do not say."""
+    return max((peak for peak in client.run(peak_memory).values() if peak is not None), default=None)
