@@ -1,0 +1,103 @@
+"""The main job on several machines: the graph on CPUs, the training on a GPU, the map on either.
+
+Each stage is a run of a deployment on its own work pool. Nothing is handed from one to the next but the request: what
+a stage makes has its place by what was asked for, so the next one finds it there, and so does this flow.
+"""
+
+from functools import partial
+from typing import Any, cast
+
+from prefect import flow, runtime
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+
+from pumascale.flows.fit_transform import DEFAULT_COMPUTE, DEFAULT_EMBEDDING, DEFAULT_GRAPH, DEFAULT_TRAINING
+from pumascale.tasks.build_graph import graph_place
+from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters, GraphParameters, TrainingParameters
+from pumascale.tasks.preflight import preflight
+from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.train_encoder import model_place
+
+POLL_SECONDS = 5  # between two looks at a run that is waited for
+
+
+@flow(name="split")
+def split(
+    source: str,
+    workspace: str,
+    target: str | None = None,
+    labels: str | None = None,
+    graph: GraphParameters = DEFAULT_GRAPH,
+    training: TrainingParameters = DEFAULT_TRAINING,
+    embedding: EmbeddingParameters = DEFAULT_EMBEDDING,
+    compute: ComputeParameters = DEFAULT_COMPUTE,
+    graph_deployment: str = "graph/pumascale",
+    fit_deployment: str = "fit/pumascale",
+    transform_deployment: str = "transform/pumascale",
+) -> dict[str, str]:
+    """Run graph, training and map one after the other, each as a run of its own deployment.
+
+    Args:
+        source: URL of a Zarr array, rows along axis 0, that all the machines reach.
+        workspace: URL prefix for what the pipeline makes, that all the machines reach.
+        target: A place where readers always find the newest finished map.
+        labels: URL of a Zarr array of labels that colour the map and measure it.
+        graph: The fuzzy neighbour graph.
+        training: The encoder and its training.
+        embedding: Placing the rows.
+        compute: Where the graph's work runs.
+        graph_deployment: Flow/deployment that builds the graph.
+        fit_deployment: Flow/deployment that trains, such as one on a pool with GPUs.
+        transform_deployment: Flow/deployment that writes the map.
+    """
+    preflight(source, workspace, target, labels, graph, training)
+    check_deployments(graph_deployment, fit_deployment, transform_deployment)
+    rows = {"source": source, "workspace": workspace}
+    asked = rows | {"graph": graph.model_dump(), "compute": compute.model_dump()}
+    run_stage_of(graph_deployment, asked)
+    run_stage_of(fit_deployment, asked | {"training": training.model_dump()})
+    built = graph_place(source, workspace, graph)
+    model = model_place(built, workspace, training)
+    placing = {"model": model, "target": target, "labels": labels, "embedding": embedding.model_dump()}
+    run_stage_of(transform_deployment, rows | placing)
+    return {"graph": built, "model": model}
+
+
+def check_deployments(*names: str) -> None:
+    """Refuse, before any of them runs, deployments that the server does not have."""
+    with get_client(sync_client=True) as client:
+        for name in names:
+            try:
+                client.read_deployment_by_name(name)
+            except (ObjectNotFound, ValueError):
+                raise InputError(
+                    f"No deployment {name!r} on this Prefect server. Expected flow/deployment of one that "
+                    "`prefect deployment ls` lists; deployments/prefect.yaml has them all."
+                ) from None
+
+
+def run_stage_of(deployment: str, parameters: dict[str, Any]) -> None:
+    """Run a deployment and wait for its end.
+
+    A parent that is tried again finds the run that it started before, by its key; only one that ended badly since then
+    is started once more.
+
+    Raises
+    ------
+    RuntimeError
+        When the run did not end well: which one, and what it said.
+    """
+    key = f"{runtime.flow_run.id}-{deployment}"
+    ask = partial(run_deployment, deployment, parameters=parameters, poll_interval=POLL_SECONDS)
+    if _ended_badly(cast(FlowRun, ask(idempotency_key=key, timeout=0))):
+        key += f"-{runtime.flow_run.run_count}"
+    ended = cast(FlowRun, ask(idempotency_key=key))
+    if _ended_badly(ended):
+        said = ended.state and (ended.state.message or ended.state.name)
+        raise RuntimeError(f"{deployment}: the run {ended.name} ({ended.id}) did not end well: {said}")
+
+
+def _ended_badly(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_final() and not run.state.is_completed()
