@@ -4,7 +4,6 @@ No work pool is needed: runs that the UI, the API or a schedule asks for start a
 machines deploy `deployments/prefect.yaml` instead.
 """
 
-import os
 from typing import Any
 
 from prefect import Flow, serve
@@ -20,7 +19,6 @@ from pumascale.flows.update import update
 
 def main() -> None:
     """Serve until interrupted; with no PREFECT_API_URL a temporary server is started too."""
-    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "pumascale")  # the rooms' log lines, on the page of each run
     flows: tuple[Flow[..., Any], ...] = (fit_transform, fit, transform, update, inverse_transform)
     made = [flow.to_deployment(name="here", concurrency_limit=1, tags=["pumascale"]) for flow in flows]
     deployments = [one for one in made if isinstance(one, RunnerDeployment)]

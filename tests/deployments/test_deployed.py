@@ -7,7 +7,7 @@ import zarr
 
 from pumascale.tasks.storage import urls
 from tests.deployments.conftest import Finished
-from tests.deployments.runs import artifacts, completed, find, logs, read, request, start
+from tests.deployments.runs import artifacts, completed, find, read, request, start
 from tests.deployments.server import Server
 
 
@@ -21,19 +21,6 @@ def test_a_run_by_api_makes_a_map_and_a_second_trigger_does_not_run_twice(server
     assert np.isfinite(np.asarray(embedding[:])).all()
     kinds = {(artifact["type"], artifact["key"]) for artifact in artifacts(server, finished.run)}
     assert {("image", "map"), ("image", "loss"), ("markdown", "quality")} <= kinds
-
-
-def test_the_page_of_a_run_has_the_log_lines_of_the_rooms_and_what_each_stage_took(
-    server: Server, finished: Finished
-) -> None:
-    lines = logs(server, finished.run)
-    assert [line for line in lines if line.startswith("train_encoder: ")]
-    assert [line for line in lines if "partitions of " in line], lines
-    tables = [artifact["data"] for artifact in artifacts(server, finished.run) if artifact["type"] == "markdown"]
-    for stage in ("build_graph", "train_encoder", "write_embedding"):
-        table = next(table for table in tables if table.startswith(f"### {stage}"))
-        for figure in ("seconds", "peak_memory", "input_bytes", "output_bytes"):
-            assert f"| {figure} | " in table
 
 
 def test_wrong_values_are_refused_before_a_machine_starts(server: Server, tmp_path: Path) -> None:

@@ -111,6 +111,10 @@ def test_the_run_page_has_pictures_tables_and_progress(tmp_path: Path, digits: t
     kinds = {(artifact.type, artifact.key) for artifact in artifacts}
     assert {("image", "map"), ("image", "loss"), ("markdown", "build-graph"), ("markdown", "quality")} <= kinds
     assert "progress" in {artifact.type for artifact in artifacts}
+    for stage in ("build-graph", "train-encoder", "write-embedding"):
+        table = next(str(artifact.data) for artifact in artifacts if artifact.key == stage)
+        for figure in ("seconds", "peak_memory", "input_bytes", "output_bytes"):
+            assert f"| {figure} | " in table
 
 
 @pytest.mark.parametrize(
