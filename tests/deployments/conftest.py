@@ -12,6 +12,13 @@ from tests.deployments.runs import read, request, started, wait, wait_until
 from tests.deployments.server import POOL, Server
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What asks for the server is `deployed`."""
+    for item in items:
+        if "server" in getattr(item, "fixturenames", ()):
+            item.add_marker("deployed")
+
+
 @dataclass(frozen=True)
 class Finished:
     """A run on the S3 server, and the second trigger that came while it ran; neither is promised to have gone well."""
