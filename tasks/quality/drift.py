@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.quality.distances import EUCLIDEAN, distance_block, rounding
 from pumascale.tasks.quality.ranks import except_itself
-from pumascale.tasks.quality.rows import candidate_blocks, draw, read_ids
+from pumascale.tasks.quality.rows import candidate_blocks, draw
 from pumascale.tasks.storage import arrays
 from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.rows import read_ids
 
 PERCENTILE = 99.0
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.quality.distances import distance_block, pair_distances, rounding
-from pumascale.tasks.quality.rows import candidate_blocks, read_ids
+from pumascale.tasks.quality.rows import candidate_blocks
+from pumascale.tasks.storage.rows import read_ids
 
 
 def data_ranks(

@@ -1,4 +1,4 @@
-"""Rows for the measures: some by id, and all candidates in blocks that fit beside their distances to the queries."""
+"""Rows for the measures: which are sampled, and all candidates in blocks that fit beside their distances to them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage.rows import read_blocks
 
 BLOCK_VALUES = 2**24  # of the rows, and of their distances: 128 MB in float64
 SAMPLE_VALUES = 2**27  # of all sampled rows: 1 GB in float64
@@ -18,18 +18,9 @@ def draw(rows: NDArray[np.int64], sample: int, random_state: int, n_features: in
     return np.sort(np.random.default_rng(random_state).choice(rows, size, replace=False))
 
 
-def read_ids(array: Any, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The rows `ids` (ascending), flattened, float32 (len(ids), n_features)."""
-    rows = array.oindex[(ids, *[slice(None)] * (array.ndim - 1))]
-    return np.asarray(rows).astype(np.float32).reshape(len(ids), -1)
-
-
 def candidate_blocks(
     array: Any, candidates: NDArray[np.int64], n_queries: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Ids and flattened rows of the candidates (ascending), block by block; blocks without any are not read."""
     n_features = int(np.prod(array.shape[1:]))
-    for start, stop in arrays.row_blocks(array.shape[0], max(1, BLOCK_VALUES // max(n_features, n_queries))):
-        ids = candidates[slice(*np.searchsorted(candidates, (start, stop)))]
-        if len(ids):
-            yield ids, arrays.read_rows(array, start, stop).reshape(stop - start, -1)[ids - start]
+    return read_blocks(array, candidates, max(1, BLOCK_VALUES // max(n_features, n_queries)))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.training import configs
 from pumascale.tasks.training.callbacks import Progress
-from pumascale.tasks.training.problem import Problem
+from pumascale.tasks.training.problem import Problem, resident_rows
 
 BATCH_SIZE = 256
 MOST_PASSES = 100
@@ -45,9 +45,9 @@ def train_decoder(
     dict
         `reconstruction` and `val_reconstruction` of every pass over the rows.
     """
-    rows = problem.rows.astype(np.float32, copy=False)
+    rows = resident_rows(problem).astype(np.float32, copy=False)
     pairs = Pairs(encoder.predict(rows, batch_size=1024, verbose=0), rows)
-    held_out = problem.split.held_out
+    held_out = problem.held_out
     trained, unseen = pairs.of(np.setdiff1d(np.arange(len(rows)), held_out)), pairs.of(held_out)
     loss = configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)
     optimizer = configs.build_optimizer(parameters.optimizer, parameters.learning_rate or 1e-3)

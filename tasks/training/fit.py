@@ -26,7 +26,14 @@ from pumascale.tasks.training.decoding import train_decoder
 from pumascale.tasks.training.devices import n_devices, on_all_devices
 from pumascale.tasks.training.model import ParametricModel
 from pumascale.tasks.training.networks import Networks, build_networks
-from pumascale.tasks.training.problem import Problem, read_problem, uses_prototypes, validation_batches
+from pumascale.tasks.training.problem import (
+    Problem,
+    read_problem,
+    resident_edges,
+    resident_rows,
+    uses_prototypes,
+    validation_batches,
+)
 from pumascale.tasks.training.seeds import seeded
 from pumascale.tasks.training.stages import train_prototypes
 from pumascale.tasks.training.terms import Attraction, Correlation, Landmarks, Reconstruction, Repulsion, Term
@@ -89,7 +96,7 @@ def train_networks(
     encoder, history = None, dict[str, list[float]]()
     if uses_prototypes(parameters):
         encoder, history = train_prototypes(problem, parameters, umap_terms(parameters, a, b), a, b, place, on_progress)
-    networks = build_networks(parameters, problem.row_shape, len(problem.rows), encoder)
+    networks = build_networks(parameters, problem.row_shape, problem.n_rows, encoder)
     if problem.n_reports == 0:
         if networks.decoder is not None:
             history |= train_decoder(networks.encoder, networks.decoder, problem, parameters, on_progress)
@@ -109,7 +116,7 @@ def build_model(
     networks: Networks, problem: Problem, parameters: TrainingParameters, a: float, b: float
 ) -> ParametricModel:
     """Put the data on the device and compile the step."""
-    rows, edges = problem.rows, problem.split.training
+    rows, edges = resident_rows(problem), resident_edges(problem)
     width = 0 if problem.landmarks is None else parameters.n_components
     window = Window(len(rows), len(edges), problem.row_shape, rows.dtype.name, parameters.random_state, width)
     window.load(rows, edges, problem.landmarks)
@@ -214,10 +221,10 @@ def describe(problem: Problem, outcome: Outcome, parameters: TrainingParameters)
     history = outcome.history
     monitored = history.get(parameters.monitor, history["loss"])
     return asdict(outcome) | {
-        "n_rows": len(problem.rows),
-        "n_held_out": len(problem.split.held_out),
+        "n_rows": problem.n_rows,
+        "n_held_out": len(problem.held_out),
         "n_components": parameters.n_components,
-        "n_training_edges": len(problem.split.training),
+        "n_training_edges": problem.n_training_edges,
         "n_edges": outcome.steps * parameters.batch_size if problem.n_reports else 0,
         "best_val_loss": min(history["val_loss"]) if "val_loss" in history else None,
         "best_epoch": int(np.argmin(monitored)),
@@ -243,7 +250,7 @@ def save(
     artefact.save_network(urls.join(place, "encoder.keras"), networks.encoder)
     if networks.decoder is not None:
         artefact.save_network(urls.join(place, "decoder.keras"), networks.decoder)
-    artefact.save_ids(urls.join(place, "held_out.npy"), problem.split.held_out)
+    artefact.save_ids(urls.join(place, "held_out.npy"), problem.held_out)
     artefact.save_json(urls.join(place, "history.json"), history)
     content = manifest | {
         "schema_version": artefact.SCHEMA_VERSION,

@@ -1,7 +1,8 @@
 """The training room's layout: a place for every row without a network, by UMAP's stochastic gradient descent in numba.
 
 umap-learn's parallel layout lets threads race for the same rows, so no two runs agree. Here each row is moved by one
-thread only, which sees the other rows where the last epoch left them: any number of threads gives the same map.
+thread only, which sees the other rows where the last epoch left them: any number of threads gives the same map. Rows
+are moved block by block, with their edges read from a file, so memory holds 16 bytes per row and no graph.
 
 The step of a row is `umap/layouts.py`'s (`_optimize_layout_euclidean_single_epoch`): an edge is due every
 `max(weight) / weight` epochs, attracts both its ends once in each direction, and repels `negative_sample_rate` rows
@@ -10,14 +11,12 @@ drawn at random; gradients are clipped at 4, the rate falls linearly to 0.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, diags_array
 
-from pumascale.tasks.training.sampling import Edges
+from pumascale.tasks.training.adjacency import Adjacency
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class LayoutOptions:
 
 def lay_out(
     start: NDArray[np.float32],
-    edges: Edges,
+    adjacency: Adjacency,
     options: LayoutOptions,
     on_epoch: Callable[[int, NDArray[np.float32]], None] = lambda epoch, places: None,
     first_epoch: int = 0,
@@ -52,42 +51,41 @@ def lay_out(
     -------
     float32 (n_rows, n_components)
     """
-    offsets, neighbours, period = _by_row(edges, len(start))
     places, moved = start.copy(), np.empty_like(start)
     for epoch in range(first_epoch, options.n_epochs):
         rate = 1 - epoch / options.n_epochs
-        _move(places, moved, offsets, neighbours, period, epoch, rate, options.a, options.b,
-              options.negative_sample_rate, options.repulsion_strength, options.seed)  # fmt: skip
+        for block in adjacency.blocks():
+            _move(places, moved, block.first, block.offsets, block.neighbours, block.weight, adjacency.heaviest, epoch,
+                  rate, options.a, options.b, options.negative_sample_rate, options.repulsion_strength,
+                  options.seed)  # fmt: skip
         places, moved = moved, places
         on_epoch(epoch + 1, places)
     return places
 
 
-def start_places(rows: NDArray[np.float32], edges: Edges, n_components: int, seed: int) -> NDArray[np.float32]:
+def start_places(
+    components: NDArray[np.float32], adjacency: Adjacency, n_components: int, seed: int
+) -> NDArray[np.float32]:
     """Principal components of the rows, smoothed over the graph, within 10 and with noise, float32.
 
     Smoothing (steps of a random walk) takes them towards the spectral start of umap-learn without an eigensolver.
 
     Parameters
     ----------
-    rows : float32 (n_rows, n_features)
+    components : float32 (n_rows, at most n_components)
+        Constant ones (rows that are all alike) give way to noise, as do those that are missing.
     """
     generator = np.random.Generator(np.random.Philox(key=[seed, 2]))
-    centred = rows - rows.mean(axis=0)
-    sample = centred[np.sort(generator.choice(len(rows), min(len(rows), 20_000), replace=False))]
-    _, vectors = np.linalg.eigh(sample.T @ sample)
-    width = min(n_components, rows.shape[1])
-    places = generator.normal(size=(len(rows), n_components))
-    components = centred @ vectors[:, ::-1][:, :width]
-    # Constant rows have no components: they keep the noise.
-    places[:, :width] = np.where(np.ptp(components, axis=0) > 0, components, places[:, :width])
-    places = _smoothed(places, edges)
+    places = generator.standard_normal((len(components), n_components), np.float32)
+    for axis in np.flatnonzero(np.ptp(components, axis=0) > 0):
+        places[:, axis] = components[:, axis]
+    places = _smoothed(places, adjacency)
     places *= 10 / np.abs(places).max()
-    return (places + generator.normal(scale=1e-4, size=places.shape)).astype(np.float32)
+    return places + generator.standard_normal(places.shape, np.float32) * np.float32(1e-4)
 
 
 def start_from_landmarks(
-    places: NDArray[np.float32], edges: Edges, wanted: NDArray[np.float32], steps: int = 50
+    places: NDArray[np.float32], adjacency: Adjacency, wanted: NDArray[np.float32], steps: int = 50
 ) -> NDArray[np.float32]:
     """Start at the landmarks, and the free rows among those that they are connected to, float32.
 
@@ -99,56 +97,61 @@ def start_from_landmarks(
         NaN for free rows.
     """
     held = ~np.isnan(wanted).any(axis=1)
-    walk, degree = _random_walk(edges, len(places))
-    begun = places + np.mean(wanted[held], axis=0)
+    begun: NDArray[np.float32] = places + wanted[held].mean(axis=0, dtype=np.float32)
     begun[held] = wanted[held]
     for _ in range(steps):
-        begun = np.where((degree > 0)[:, np.newaxis], walk @ begun, begun)
+        begun = walked(adjacency, begun)
         begun[held] = wanted[held]
-    return np.asarray(begun, np.float32)
+    return begun
 
 
-def _random_walk(edges: Edges, n_rows: int) -> tuple[Any, NDArray[np.float64]]:
-    """The transition matrix of the graph, sparse (n_rows, n_rows), and the rows' degrees."""
-    once = coo_array((edges.weight.astype(np.float64), (edges.head, edges.tail)), (n_rows, n_rows)).tocsr()
-    both = once + once.T
-    degree: NDArray[np.float64] = np.asarray(both.sum(axis=1))
-    return diags_array(1 / np.maximum(degree, 1e-12)) @ both, degree
+def walked(adjacency: Adjacency, places: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One step of a random walk on the graph: every row at the mean of its neighbours' places, by weight."""
+    moved = np.empty_like(places)
+    for block in adjacency.blocks():
+        _average(places, moved, block.first, block.offsets, block.neighbours, block.weight)
+    return moved
 
 
-def _smoothed(places: NDArray[np.float64], edges: Edges, steps: int = 20) -> NDArray[np.float64]:
-    n_rows = len(places)
-    walk, degree = _random_walk(edges, n_rows)
-    alone = degree == 0
+def _smoothed(places: NDArray[np.float32], adjacency: Adjacency, steps: int = 20) -> NDArray[np.float32]:
     for _ in range(steps):
-        walked = 0.5 * places + 0.5 * (walk @ places)
-        walked[alone] = places[alone]
-        walked -= walked.mean(axis=0)
+        places = np.asarray((places + walked(adjacency, places)) / 2, np.float32)
+        places -= places.mean(axis=0, dtype=np.float64).astype(np.float32)
         # Whitened, or all columns would end as the slowest one.
-        spread = np.linalg.cholesky(walked.T @ walked / n_rows + 1e-12 * np.eye(walked.shape[1]))
-        places = walked @ np.linalg.inv(spread).T
+        spread = np.linalg.cholesky(_covariance(places) + 1e-12 * np.eye(places.shape[1]))
+        places = np.asarray(places @ np.linalg.inv(spread).T, np.float32)
     return places
 
 
-def _by_row(edges: Edges, n_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-    """The edges of every row in both directions: offsets (n_rows + 1,), neighbours and periods (2 n_edges,)."""
-    ends = np.concatenate([edges.head, edges.tail])
-    order = np.argsort(ends, kind="stable")
-    offsets = np.zeros(n_rows + 1, np.int64)
-    np.cumsum(np.bincount(ends, minlength=n_rows), out=offsets[1:])
-    period = (np.max(edges.weight) / np.concatenate([edges.weight, edges.weight])).astype(np.float32)
-    return offsets, np.concatenate([edges.tail, edges.head])[order].astype(np.int32), period[order]
+def _covariance(places: NDArray[np.float32]) -> NDArray[np.float64]:
+    blocks = (places[start : start + 2**20].astype(np.float64) for start in range(0, len(places), 2**20))
+    return np.asarray(sum(block.T @ block for block in blocks) / len(places))
 
 
-@njit(parallel=True, cache=True)
-def _move(places, moved, offsets, neighbours, period, epoch, rate, a, b, n_negatives, strength, seed):  # type: ignore[no-untyped-def]
-    """One epoch: `moved` gets every row's new place, `places` stay as they were."""
+@njit(parallel=True, cache=True, nogil=True)
+def _average(places, moved, first, offsets, neighbours, weight):  # type: ignore[no-untyped-def]
+    for index in prange(len(offsets) - 1):
+        total = 0.0
+        sums = np.zeros(places.shape[1])
+        for edge in range(offsets[index], offsets[index + 1]):
+            total += weight[edge]
+            for axis in range(len(sums)):
+                sums[axis] += weight[edge] * places[neighbours[edge], axis]
+        for axis in range(len(sums)):
+            moved[first + index, axis] = sums[axis] / total if total > 0 else places[first + index, axis]
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _move(places, moved, first, offsets, neighbours, weight, heaviest, epoch, rate, a, b, n_negatives, strength, seed):  # type: ignore[no-untyped-def]
+    """One epoch of a block: `moved` gets its rows' new places, `places` stay as they were."""
     n_rows = len(places)
-    for row in prange(n_rows):
+    for index in prange(len(offsets) - 1):
+        row = first + index
         state = np.uint64(seed) * np.uint64(0xD1342543DE82EF95) + np.uint64(epoch * n_rows + row) * np.uint64(2**20)
         moved[row] = places[row]
-        for edge in range(offsets[row], offsets[row + 1]):
-            if int((epoch + 1) / period[edge]) == int(epoch / period[edge]):
+        for edge in range(offsets[index], offsets[index + 1]):
+            period = heaviest / weight[edge]
+            if int((epoch + 1) / period) == int(epoch / period):
                 continue
             _attract(moved[row], places[neighbours[edge]], rate, a, b)  # as head
             _attract(moved[row], places[neighbours[edge]], rate, a, b)  # as tail

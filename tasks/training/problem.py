@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import arrays, graph_store
 from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.rows import read_ids
 from pumascale.tasks.training import sampling, splits
-from pumascale.tasks.training.sampling import Edges
+from pumascale.tasks.training.graph_edges import GraphEdges, heaviest_weight, survey
+from pumascale.tasks.training.sampling import Edges, joined
 
 MOST_STEPS_PER_EXECUTION = 200
 
@@ -20,45 +22,57 @@ Batches = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Problem:
-    """What is trained on: `rows` of the source, the split edges with ids into them, and for how long."""
+    """What is trained on: rows and edges where they are stored, the few that validate, and for how long."""
 
-    rows: NDArray[Any]  # (n_rows, *row_shape)
-    split: splits.Split
+    source: Any  # Zarr array (n_rows, ...)
+    edges: GraphEdges
+    n_training_edges: int
+    held_out: NDArray[np.int64]
+    validation: Edges  # (held-out, trained)
     steps_per_report: int  # a multiple of steps_per_execution
     steps_per_execution: int
     n_reports: int
     n_epochs: int
     metric: str  # of the graph
     landmarks: NDArray[np.float32] | None  # (n_rows, n_components), NaN: free
+    is_parametric: bool  # else a row is its number, and its place is learned by itself
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the source."""
+        return int(self.source.shape[0])
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """Shape of one row."""
-        return tuple(self.rows.shape[1:])
+        """Shape of one row, as the network sees it."""
+        return tuple(self.source.shape[1:]) if self.is_parametric else (1,)
 
 
 def read_problem(source: str, graph: str, parameters: TrainingParameters) -> Problem:
-    """Read rows and edges, hold rows out, prune, and count the steps as umap-learn does."""
-    array = arrays.open_source(source)
+    """Hold rows out, look through the edges, and count the steps as umap-learn does."""
+    array, is_parametric = arrays.open_source(source), parameters.parametric_embedding
     n_rows = array.shape[0]
     n_epochs = parameters.n_epochs or sampling.default_n_epochs(n_rows)
-    edges = sampling.prune(Edges(*graph_store.read_edges(graph)), n_epochs)
     # A place that is learned by itself cannot be held out.
-    share = parameters.validation_split if parameters.parametric_embedding else 0.0
+    share = parameters.validation_split if is_parametric else 0.0
     held_out = splits.hold_out(n_rows, share, parameters.random_state)
-    split = splits.split_edges(edges, held_out, n_rows)
-    if len(split.training) == 0:
+    edges = GraphEdges(graph, splits.mask(held_out, n_rows), heaviest_weight(graph), n_epochs)
+    found = survey(edges)
+    if found.n_training == 0:
         raise InputError(
             f"No edge of {graph} joins two trained rows. Lower training.validation_split, or build a denser graph."
         )
     # What is trained on of a prototype network was laid out before: a few draws per edge are plenty.
-    share = 0.02 if parameters.encoder == "prototypes" and parameters.parametric_embedding else 1.0
-    draws = share * sampling.n_draws(split.training, n_epochs)
-    per_report = draws / (parameters.batch_size * parameters.loss_report_frequency)
+    share = 0.02 if parameters.encoder == "prototypes" and is_parametric else 1.0
+    draws = share * sampling.n_draws(found.training_weight, n_epochs)
+    steps = count_steps(draws / (parameters.batch_size * parameters.loss_report_frequency))
     n_reports = parameters.loss_report_frequency * n_training_epochs(parameters)
     metric = str(graph_store.read_graph_manifest(graph).get("metric", "euclidean"))
-    rows = read_rows(array) if parameters.parametric_embedding else np.arange(n_rows, dtype=np.int32)[:, np.newaxis]
-    return Problem(rows, split, *count_steps(per_report), n_reports, n_epochs, metric, read_landmarks(parameters))
+    landmarks = read_landmarks(parameters)
+    return Problem(
+        array, edges, found.n_training, held_out, found.validation, *steps, n_reports, n_epochs, metric, landmarks,
+        is_parametric,
+    )  # fmt: skip
 
 
 def count_steps(per_report: float) -> tuple[int, int]:
@@ -79,14 +93,22 @@ def n_training_epochs(parameters: TrainingParameters) -> int:
     return 0 if uses_prototypes(parameters) else 1
 
 
-def read_rows(array: Any) -> NDArray[Any]:
-    """All rows, block by block: small integers as they are, all else as float32."""
+def resident_rows(problem: Problem) -> NDArray[Any]:
+    """All rows in memory: small integers as they are, all else as float32; without a network, their numbers."""
+    if not problem.is_parametric:
+        return np.arange(problem.n_rows, dtype=np.int32)[:, np.newaxis]
+    array = problem.source
     dtype = array.dtype if array.dtype.kind in "iu" and array.dtype.itemsize == 1 else np.float32
     rows = np.empty(array.shape, dtype)
     block = arrays.shard_rows(math.prod(array.shape[1:]) * array.dtype.itemsize, array.shape[0])
     for start, stop in arrays.row_blocks(array.shape[0], block):
         rows[start:stop] = arrays.read_rows(array, start, stop, dtype=dtype)
     return rows
+
+
+def resident_edges(problem: Problem) -> Edges:
+    """All edges between trained rows, in memory."""
+    return joined(list(problem.edges.training()))
 
 
 def read_landmarks(parameters: TrainingParameters) -> NDArray[np.float32] | None:
@@ -100,11 +122,17 @@ def read_landmarks(parameters: TrainingParameters) -> NDArray[np.float32] | None
 def validation_batches(problem: Problem, parameters: TrainingParameters, batch_size: int) -> Batches | None:
     """The rows at both ends of the validation edges, and where the tails are held; None without such edges."""
     edges = splits.draw_validation(
-        problem.split.validation, 4 * math.prod(problem.row_shape), batch_size, parameters.random_state
+        problem.validation, 4 * math.prod(problem.row_shape), batch_size, parameters.random_state
     )
     if len(edges) == 0:
         return None
-    batches = {name: problem.rows[ids].astype(np.float32) for name, ids in (("head", edges.head), ("tail", edges.tail))}
+    batches = {name: _rows_of(problem, ids) for name, ids in (("head", edges.head), ("tail", edges.tail))}
     if problem.landmarks is not None:
         batches["landmarks"] = problem.landmarks[edges.tail]
     return batches
+
+
+def _rows_of(problem: Problem, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The rows `ids`, in that order."""
+    once, back = np.unique(ids, return_inverse=True)
+    return read_ids(problem.source, once)[back].reshape(len(ids), *problem.row_shape)

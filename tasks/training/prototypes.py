@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.training.objective import Tensor
 
 FAR = 1e30  # half a squared norm that no row comes near
-MOST_ROWS_FOR_CHOICE = 131_072
+MOST_ROWS_FOR_CHOICE, MOST_BYTES_FOR_CHOICE = 131_072, 2**29
 SPHERICAL_METRICS = ("cosine", "correlation", "dot", "inner_product")
 
 
@@ -148,34 +148,37 @@ def default_n_prototypes(n_rows: int) -> int:
     return min(n_rows, 8192, max(n_rows // 4, 1024))
 
 
+def draw_sample(n_rows: int, count: int, row_nbytes: int, seed: int) -> NDArray[np.int64]:
+    """The rows that `count` prototypes are chosen from: at most 131,072 and 512 MB of them, int64 ascending."""
+    most = min(n_rows, max(count, min(MOST_ROWS_FOR_CHOICE, MOST_BYTES_FOR_CHOICE // row_nbytes)))
+    return np.sort(np.random.Generator(np.random.Philox(key=[seed, 4])).choice(n_rows, most, replace=False))
+
+
 def choose_prototypes(rows: NDArray[np.float32], count: int, seed: int, steps: int = 3) -> NDArray[np.int64]:
     """Choose about `count` rows that stand for all: `steps` of k-means from random rows, then the nearest rows.
 
     Parameters
     ----------
     rows : float32 (n_rows, n_features)
-        Above 131,072 rows a sample of them is looked at.
 
     Returns
     -------
     int64 (at most count,)
         Ascending; fewer where centres share their nearest row.
     """
+    if count >= len(rows):
+        return np.arange(len(rows))
     generator = np.random.Generator(np.random.Philox(key=[seed, 3]))
-    sample = np.sort(generator.choice(len(rows), min(len(rows), max(MOST_ROWS_FOR_CHOICE, count)), replace=False))
-    if count >= len(sample):
-        return sample
-    looked = rows[sample]
-    centres = looked[np.sort(generator.choice(len(looked), count, replace=False))]
+    centres = rows[np.sort(generator.choice(len(rows), count, replace=False))]
     for _ in range(steps):
-        owner, _ = _nearest(looked, centres)
-        centres = _means(looked, owner, centres)
-    owner, score = _nearest(looked, centres)
-    distance = np.sum(looked**2, axis=1) - 2 * score
+        owner, _ = _nearest(rows, centres)
+        centres = _means(rows, owner, centres)
+    owner, score = _nearest(rows, centres)
+    distance = np.sum(rows**2, axis=1) - 2 * score
     order = np.argsort(-distance, kind="stable")
     medoid = np.full(count, -1)
     medoid[owner[order]] = order  # the nearest member is written last
-    return np.unique(sample[medoid[medoid >= 0]])
+    return np.unique(medoid[medoid >= 0])
 
 
 def _nearest(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -21,16 +21,28 @@ class Edges:
     def __len__(self) -> int:
         return len(self.weight)
 
-    def where(self, chosen: NDArray[np.bool_]) -> "Edges":
-        """The `chosen` edges."""
+    def at(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Edges":
+        """The `chosen` edges, by mask or by index."""
         return Edges(self.head[chosen], self.tail[chosen], self.weight[chosen])
 
 
-def prune(edges: Edges, n_epochs: int) -> Edges:
-    """Drop the edges that umap-learn would draw less than once in `n_epochs` (`weight < max(weight) / n_epochs`)."""
-    if len(edges) == 0:
-        return edges
-    return edges.where(edges.weight >= np.max(edges.weight) / n_epochs)
+def joined(parts: list[Edges]) -> Edges:
+    """One after the other."""
+    head, tail, weight = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("head", "tail", "weight")
+    )
+    return Edges(head, tail, weight)
+
+
+def prune(edges: Edges, heaviest: float, n_epochs: int) -> Edges:
+    """Drop the edges that umap-learn would draw less than once in `n_epochs`: below `heaviest / n_epochs`.
+
+    Parameters
+    ----------
+    heaviest : float
+        The largest weight of the whole graph.
+    """
+    return edges.at(edges.weight >= np.float32(heaviest) / n_epochs)
 
 
 def default_n_epochs(n_rows: int) -> int:
@@ -38,9 +50,9 @@ def default_n_epochs(n_rows: int) -> int:
     return 500 if n_rows <= 10_000 else 200
 
 
-def n_draws(edges: Edges, n_epochs: int) -> int:
+def n_draws(total_weight: float, n_epochs: int) -> int:
     """Edges that umap-learn draws in one training epoch: `n_epochs * weight` for both directions of each edge."""
-    return int(2 * n_epochs * np.sum(edges.weight, dtype=np.float64))
+    return int(2 * n_epochs * total_weight)
 
 
 def alias_table(weight: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

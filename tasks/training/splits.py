@@ -18,9 +18,8 @@ MOST_VALIDATION_BYTES = 2**28
 
 @dataclass(frozen=True)
 class Split:
-    """`held_out` int64 row ids, `training` edges between trained rows, `validation` edges (held-out, trained)."""
+    """`training` edges between trained rows, `validation` edges (held-out, trained)."""
 
-    held_out: NDArray[np.int64]
     training: Edges
     validation: Edges
 
@@ -32,16 +31,21 @@ def hold_out(n_rows: int, share: float, seed: int) -> NDArray[np.int64]:
     return np.sort(drawn).astype(np.int64)
 
 
-def split_edges(edges: Edges, held_out: NDArray[np.int64], n_rows: int) -> Split:
+def mask(ids: NDArray[np.int64], n_rows: int) -> NDArray[np.bool_]:
+    """True at `ids`, bool (n_rows,)."""
+    chosen = np.zeros(n_rows, bool)
+    chosen[ids] = True
+    return chosen
+
+
+def split_edges(edges: Edges, is_out: NDArray[np.bool_]) -> Split:
     """Part the edges: both ends trained, or one end held out (that end becomes the head)."""
-    is_out = np.zeros(n_rows, bool)
-    is_out[held_out] = True
     head_out, tail_out = is_out[edges.head], is_out[edges.tail]
-    crossing = edges.where(head_out != tail_out)
+    crossing = edges.at(head_out != tail_out)
     swap = is_out[crossing.tail]
     head = np.where(swap, crossing.tail, crossing.head)
     tail = np.where(swap, crossing.head, crossing.tail)
-    return Split(held_out, edges.where(~head_out & ~tail_out), Edges(head, tail, crossing.weight))
+    return Split(edges.at(~head_out & ~tail_out), Edges(head, tail, crossing.weight))
 
 
 def draw_validation(edges: Edges, row_nbytes: int, batch_size: int, seed: int) -> Edges:
@@ -52,4 +56,4 @@ def draw_validation(edges: Edges, row_nbytes: int, batch_size: int, seed: int) -
     count = max(1, count // batch_size) * batch_size  # drawn with replacement, so few edges fill a batch too
     generator = np.random.Generator(np.random.Philox(key=[seed, 1]))
     chosen = generator.choice(len(edges), count, p=edges.weight / edges.weight.sum(dtype=np.float64))
-    return Edges(edges.head[chosen], edges.tail[chosen], edges.weight[chosen])
+    return edges.at(chosen)

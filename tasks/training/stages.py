@@ -4,7 +4,6 @@ The layout takes the whole graph of the trained rows; held-out rows are placed b
 so `val_loss` tells here too how rows fare that were never seen.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -14,24 +13,16 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.training import layout, prototypes, splits
+from pumascale.tasks.training.adjacency import draw_edges
 from pumascale.tasks.training.callbacks import Progress
 from pumascale.tasks.training.checkpoints import Checkpoint, KeepLayout, saving_on_sigterm
 from pumascale.tasks.training.problem import Problem, validation_batches
 from pumascale.tasks.training.prototypes import PrototypeAttention
-from pumascale.tasks.training.sampling import Edges
 from pumascale.tasks.training.terms import Term
+from pumascale.tasks.training.trained import Trained, flat_rows, principal_components, read_trained
 
 Values = dict[str, float]
 History = dict[str, list[float]]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The rows that training may look at, flat and as the network sees them, and their edges with ids into them."""
-
-    rows: NDArray[np.float32]  # (n_trained, n_features)
-    edges: Edges
-    landmarks: NDArray[np.float32] | None  # (n_trained, n_components), NaN: free
 
 
 def train_prototypes(
@@ -52,55 +43,38 @@ def train_prototypes(
     dict
         The losses at each report: of trained rows where the layout has them, of held-out rows where the network does.
     """
-    trained = trained_rows(problem)
-    count = parameters.n_prototypes or prototypes.default_n_prototypes(len(trained.rows))
-    chosen = prototypes.choose_prototypes(trained.rows, count, parameters.random_state)
+    trained = read_trained(problem, parameters.n_prototypes, parameters.random_state)
+    count = parameters.n_prototypes or prototypes.default_n_prototypes(len(trained.ids))
+    among = prototypes.choose_prototypes(trained.sample_rows, count, parameters.random_state)
     encoder = prototypes.prototype_encoder(
-        problem.row_shape, parameters.n_components, len(chosen), problem.metric, parameters.spread
+        problem.row_shape, parameters.n_components, len(among), problem.metric, parameters.spread
     )
-    layer = encoder.get_layer("prototypes")
-    layer.set_keys(trained.rows[chosen])
+    layer, chosen = encoder.get_layer("prototypes"), trained.sample[among]
+    layer.set_keys(trained.sample_rows[among])
     options = layout.LayoutOptions(
         a, b, parameters.negative_sample_rate, parameters.repulsion_strength, problem.n_epochs, parameters.random_state
     )
     keeper = KeepLayout(place, parameters.checkpoint_minutes)
     watch = Watch(layer, chosen, trained, problem, parameters, terms, on_progress, keeper)
-    start, first_epoch = start_of(trained, parameters, keeper.resumed)
+    start, first_epoch = start_of(problem, trained, parameters, keeper.resumed)
     with saving_on_sigterm(keeper):
-        places = layout.lay_out(start, trained.edges, options, watch, first_epoch)
+        places = layout.lay_out(start, trained.adjacency, options, watch, first_epoch)
     layer.set_values(places[chosen])
     return encoder, watch.history
 
 
 def start_of(
-    trained: Trained, parameters: TrainingParameters, resumed: Checkpoint | None
+    problem: Problem, trained: Trained, parameters: TrainingParameters, resumed: Checkpoint | None
 ) -> tuple[NDArray[np.float32], int]:
     """Where the rows start, and the epochs that are done by then."""
     if resumed is not None:
         return resumed.state[0], resumed.step
-    start = layout.start_places(trained.rows, trained.edges, parameters.n_components, parameters.random_state)
+    n_components, seed = parameters.n_components, parameters.random_state
+    components = principal_components(problem, trained, n_components, seed)
+    start = layout.start_places(components, trained.adjacency, n_components, seed)
     if trained.landmarks is not None:
-        start = layout.start_from_landmarks(start, trained.edges, trained.landmarks)
+        start = layout.start_from_landmarks(start, trained.adjacency, trained.landmarks)
     return start, 0
-
-
-def trained_rows(problem: Problem) -> Trained:
-    """The rows that have an edge in training, renumbered."""
-    edges = problem.split.training
-    ids = np.unique(np.concatenate([edges.head, edges.tail]))
-    local = np.searchsorted(ids, edges.head), np.searchsorted(ids, edges.tail)
-    landmarks = None if problem.landmarks is None else problem.landmarks[ids]
-    if landmarks is not None and np.isnan(landmarks).any(axis=1).all():
-        landmarks = None
-    return Trained(flat_rows(problem.rows[ids], problem.metric), Edges(*local, edges.weight), landmarks)
-
-
-def flat_rows(rows: NDArray[Any], metric: str) -> NDArray[np.float32]:
-    """Rows as `prototype_encoder` hands them to its attention, float32 (n, n_features)."""
-    flat = rows.reshape(len(rows), -1).astype(np.float32)
-    if metric in prototypes.SPHERICAL_METRICS:
-        flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
-    return flat
 
 
 class Watch:
@@ -124,7 +98,8 @@ class Watch:
         self.keeper = keeper
         self.n_epochs = problem.n_epochs
         self.n_reports = min(parameters.loss_report_frequency, problem.n_epochs)
-        self.sample = splits.draw_validation(trained.edges, 1, parameters.batch_size, parameters.random_state)
+        count = min(2 * problem.n_training_edges, splits.MOST_VALIDATION_EDGES)
+        self.sample = draw_edges(trained.adjacency, count, parameters.random_state)
         batches = validation_batches(problem, parameters, parameters.batch_size)
         self.attended = batches and [self._attend(flat_rows(batches[end], problem.metric)) for end in ("head", "tail")]
         self.landmarks = trained.landmarks

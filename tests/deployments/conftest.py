@@ -13,10 +13,10 @@ from tests.deployments.server import POOL, Server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What asks for the server is `deployed`."""
+    """What asks for the server is `long`."""
     for item in items:
         if "server" in getattr(item, "fixturenames", ()):
-            item.add_marker("deployed")
+            item.add_marker("long")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ def peak_bytes() -> int:
     return int(line.split()[1]) * 1024
 
 
+@pytest.mark.long
 def test_a_worker_stays_below_what_was_projected(tmp_path: Path) -> None:
     source, place = str(tmp_path / "rows"), str(tmp_path / "graph")
     arrays.write_whole(source, np.random.default_rng(0).normal(size=(N_ROWS, N_FEATURES)).astype(np.float32))

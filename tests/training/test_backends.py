@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from pumascale.tasks.training import artefact
@@ -40,6 +41,7 @@ def run_on_jax(arguments: list[str]) -> None:
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
 
 
+@pytest.mark.long
 def test_the_same_tests_pass_on_jax() -> None:
     files = [str(Path(__file__).parent / name) for name in SAME_TESTS]
     run_on_jax([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", *files])

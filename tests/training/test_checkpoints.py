@@ -19,7 +19,7 @@ from tests.training.conftest import Stored, short
 # Enough steps that a kill lands within a report, saved at every execution of 200 steps, or at every epoch.
 LONG: dict[str, dict[str, Any]] = {
     TRAINING: {"n_epochs": 50, "loss_report_frequency": 3, "checkpoint_minutes": 0, "patience": 9, "batch_size": 32},
-    LAYOUT: {"encoder": "prototypes", "n_epochs": 3000, "loss_report_frequency": 3, "checkpoint_minutes": 0},
+    LAYOUT: {"encoder": "prototypes", "n_epochs": 900, "loss_report_frequency": 3, "checkpoint_minutes": 0},
 }
 
 SCRIPT = """

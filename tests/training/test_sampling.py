@@ -38,16 +38,16 @@ def test_marginals_equal_umap_learns_epochs_per_sample() -> None:
     n_epochs = 200
     weight = np.random.default_rng(1).random(5000).astype(np.float32)
     weight[0] = 1
-    edges = prune(Edges(np.arange(5000), np.arange(5000), weight), n_epochs)
+    edges = prune(Edges(np.arange(5000), np.arange(5000), weight), 1.0, n_epochs)
     # One sample per `epochs_per_sample` epochs, over n_epochs.
     expected = n_epochs / umap.umap_.make_epochs_per_sample(edges.weight, n_epochs)
-    total = n_draws(edges, n_epochs) / 2  # umap-learn's matrix holds both directions
+    total = n_draws(edges.weight.sum(), n_epochs) / 2  # umap-learn's matrix holds both directions
     np.testing.assert_allclose(total * marginals(edges.weight), expected, rtol=1e-3)
 
 
 def test_pruning_is_umap_learns() -> None:
     weight = np.array([0.5, 0.0026, 0.0024, 0.3], np.float32)
-    assert prune(Edges(np.arange(4), np.arange(4), weight), 200).head.tolist() == [0, 1, 3]
+    assert prune(Edges(np.arange(4), np.arange(4), weight), 0.5, 200).head.tolist() == [0, 1, 3]
 
 
 @pytest.mark.parametrize(("n_rows", "n_epochs"), [(10_000, 500), (10_001, 200)])

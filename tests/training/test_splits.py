@@ -3,7 +3,7 @@
 import numpy as np
 
 from pumascale.tasks.training.sampling import Edges
-from pumascale.tasks.training.splits import draw_validation, hold_out, split_edges
+from pumascale.tasks.training.splits import draw_validation, hold_out, mask, split_edges
 
 
 def edges(n: int = 3000, n_rows: int = 200) -> Edges:
@@ -14,7 +14,7 @@ def edges(n: int = 3000, n_rows: int = 200) -> Edges:
 
 def test_no_training_edge_touches_a_held_out_row() -> None:
     held_out = hold_out(200, 0.1, 7)
-    split = split_edges(edges(), held_out, 200)
+    split = split_edges(edges(), mask(held_out, 200))
     assert len(held_out) == 20
     assert not np.isin(np.r_[split.training.head, split.training.tail], held_out).any()
     assert np.isin(split.validation.head, held_out).all()
@@ -24,7 +24,7 @@ def test_no_training_edge_touches_a_held_out_row() -> None:
 def test_every_edge_is_trained_or_crossing_or_between_held_out_rows() -> None:
     held_out = hold_out(200, 0.3, 7)
     both = np.isin(edges().head, held_out) & np.isin(edges().tail, held_out)
-    split = split_edges(edges(), held_out, 200)
+    split = split_edges(edges(), mask(held_out, 200))
     assert len(split.training) + len(split.validation) + both.sum() == 3000
 
 

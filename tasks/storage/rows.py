@@ -1,0 +1,29 @@
+"""Rows of an array by id, ascending: a few at once, or many block by block. Blocks without any of them are not read."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pumascale.tasks.storage import arrays
+
+BLOCK_VALUES = 2**24  # 64 MB in float32
+
+
+def read_ids(array: Any, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The rows `ids` (ascending), flattened, float32 (len(ids), n_features)."""
+    rows = array.oindex[(ids, *[slice(None)] * (array.ndim - 1))]
+    return np.asarray(rows).astype(np.float32).reshape(len(ids), -1)
+
+
+def read_blocks(
+    array: Any, ids: NDArray[np.int64], block_rows: int | None = None
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Some of `ids` (ascending) and their rows, flattened, block by block: float32 (m, n_features)."""
+    n_features = math.prod(array.shape[1:])
+    for start, stop in arrays.row_blocks(array.shape[0], block_rows or max(1, BLOCK_VALUES // n_features)):
+        chosen = ids[slice(*np.searchsorted(ids, (start, stop)))]
+        if len(chosen):
+            yield chosen, arrays.read_rows(array, start, stop).reshape(stop - start, -1)[chosen - start]

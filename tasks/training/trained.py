@@ -1,0 +1,90 @@
+"""The training room's trained rows: those that a prototype network may look at, none of them in memory but a sample.
+
+The rows of the source are read twice, in blocks: for the sample that prototypes are chosen from, and for the principal
+components at which a layout starts.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.extmath import randomized_svd
+
+from pumascale.tasks.storage.rows import read_blocks
+from pumascale.tasks.training import prototypes
+from pumascale.tasks.training.adjacency import Adjacency
+from pumascale.tasks.training.problem import Problem
+from pumascale.tasks.training.sampling import Edges
+
+MOST_ROWS_FOR_AXES = 20_000
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The rows that have an edge in training, renumbered from 0, their edges, and a sample that stands for all."""
+
+    ids: NDArray[np.int64]  # (n_trained,) of the source, ascending
+    adjacency: Adjacency
+    sample: NDArray[np.int64]  # (m,) indices into ids, ascending
+    sample_rows: NDArray[np.float32]  # (m, n_features), as `flat_rows` has them
+    landmarks: NDArray[np.float32] | None  # (n_trained, n_components), NaN: free
+
+
+def read_trained(problem: Problem, n_prototypes: int | None, seed: int) -> Trained:
+    """Renumber the rows that have an edge between trained rows, and read what a layout needs of them."""
+    has_edge = np.zeros(problem.n_rows, bool)
+    for edges in problem.edges.training():
+        has_edge[edges.head] = has_edge[edges.tail] = True
+    ids, number = np.flatnonzero(has_edge), np.cumsum(has_edge, dtype=np.int32) - np.int32(1)
+
+    def renumbered() -> Iterator[Edges]:
+        for edges in problem.edges.training():
+            yield Edges(number[edges.head], number[edges.tail], edges.weight)
+
+    count = n_prototypes or prototypes.default_n_prototypes(len(ids))
+    sample = prototypes.draw_sample(len(ids), count, 4 * math.prod(problem.row_shape), seed)
+    return Trained(
+        ids, Adjacency(len(ids), renumbered), sample, _read_flat(problem, ids[sample]), _landmarks(problem, ids)
+    )
+
+
+def flat_rows(rows: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
+    """Rows as `prototype_encoder` hands them to its attention, float32 (n, n_features)."""
+    flat = rows.reshape(len(rows), -1)
+    if metric not in prototypes.SPHERICAL_METRICS:
+        return flat
+    return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def principal_components(problem: Problem, trained: Trained, n_components: int, seed: int) -> NDArray[np.float32]:
+    """The first coordinates of all trained rows along the sample's principal axes.
+
+    Returns
+    -------
+    float32 (n_trained, at most n_components)
+    """
+    mean = trained.sample_rows.mean(axis=0)
+    some = trained.sample_rows[:: -(-len(trained.sample_rows) // MOST_ROWS_FOR_AXES)] - mean
+    _, _, axes = randomized_svd(some, min(n_components, *some.shape), random_state=seed)
+    components, done = np.empty((len(trained.ids), len(axes)), np.float32), 0
+    for ids, rows in read_blocks(problem.source, trained.ids):
+        components[done : done + len(ids)] = (flat_rows(rows, problem.metric) - mean) @ axes.T
+        done += len(ids)
+    return components
+
+
+def _read_flat(problem: Problem, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    rows, done = np.empty((len(ids), math.prod(problem.row_shape)), np.float32), 0
+    for some, block in read_blocks(problem.source, ids):
+        rows[done : done + len(some)] = flat_rows(block, problem.metric)
+        done += len(some)
+    return rows
+
+
+def _landmarks(problem: Problem, ids: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """The landmarks of the trained rows; None where not one of them is held."""
+    if problem.landmarks is None or np.isnan(problem.landmarks[ids]).any(axis=1).all():
+        return None
+    return problem.landmarks[ids]
