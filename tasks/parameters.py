@@ -145,6 +145,12 @@ class TrainingParameters(Group):
         True, "False: learn the place of each row instead of a network, by the same objective."
     )
     warm_start: str | None = _field(None, "URL of a trained model whose networks are trained on.")
+    memory_limit: str | None = _field(
+        None,
+        "Memory for the rows and edges of training by gradients, such as '4GB'; what is larger is streamed by "
+        "partitions. None: half of this machine's.",
+        pattern=r"^\d+(\.\d+)? ?[kKMGT]?i?B$",
+    )
     checkpoint_minutes: float = _field(5.0, "Minutes between checkpoints, from which a killed run goes on.", ge=0)
     random_state: int = _field(42, "Seed of weights, sampling and held-out rows.", ge=0)
 

@@ -58,12 +58,14 @@ def model_place(graph: str, workspace: str, parameters: TrainingParameters, salt
 
 
 def _train(source: str, graph: str, place: str, parameters: TrainingParameters) -> dict[str, Any]:
+    from pumascale.tasks.compute.memory import memory_limit
     from pumascale.tasks.report.loss import draw_loss
     from pumascale.tasks.report.tables import stage_table
     from pumascale.tasks.training.fit import fit
 
     started = time.perf_counter()
-    summary = fit(source, graph, place, parameters, on_progress=Progress("train_encoder"))
+    limit = memory_limit(parameters.memory_limit)
+    summary = fit(source, graph, place, parameters, on_progress=Progress("train_encoder"), memory_limit=limit)
     picture = draw_loss(manifests.read_json(urls.join(place, "history.json")) or {})
     urls.write_bytes(urls.join(place, "loss.png"), picture)
     fingerprint = fingerprints.fingerprint_source(source)

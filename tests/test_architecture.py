@@ -29,7 +29,7 @@ FORBIDDEN = {
 }
 DOORS = {
     "build_graph": {"graph", "compute", "report"},
-    "train_encoder": {"training", "report"},
+    "train_encoder": {"training", "report", "compute"},
     "write_embedding": {"embedding", "quality", "report", "compute"},
     "measure_drift": {"quality", "report"},
     "write_rows": {"embedding"},

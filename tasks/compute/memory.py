@@ -1,4 +1,4 @@
-"""Peak memory, as the system counted it."""
+"""Memory of this process: its peak, as the system counted it, and what it may take."""
 
 from pathlib import Path
 
@@ -13,3 +13,11 @@ def peak_memory() -> int | None:
         return None
     line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
+
+
+def memory_limit(asked: str | None) -> int:
+    """Bytes: what is asked for, such as '4GB'; else half of what the machine (or the container) has."""
+    from dask.utils import parse_bytes
+    from distributed.system import MEMORY_LIMIT
+
+    return int(parse_bytes(asked)) if asked else MEMORY_LIMIT // 2

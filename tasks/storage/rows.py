@@ -27,3 +27,12 @@ def read_blocks(
         chosen = ids[slice(*np.searchsorted(ids, (start, stop)))]
         if len(chosen):
             yield chosen, arrays.read_rows(array, start, stop).reshape(stop - start, -1)[chosen - start]
+
+
+def gather(array: Any, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The rows `ids` (ascending), flattened, read block by block: for many, of which one block holds several."""
+    rows, done = np.empty((len(ids), math.prod(array.shape[1:])), np.float32), 0
+    for some, block in read_blocks(array, ids):
+        rows[done : done + len(some)] = block
+        done += len(some)
+    return rows

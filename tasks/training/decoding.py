@@ -3,6 +3,7 @@
 The places do not change any more, so each row is encoded once for all of training.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import TrainingParameters
+from pumascale.tasks.storage.rows import gather
 from pumascale.tasks.training import configs
 from pumascale.tasks.training.callbacks import Progress
-from pumascale.tasks.training.problem import Problem, resident_rows
+from pumascale.tasks.training.problem import Problem
 
 BATCH_SIZE = 256
 MOST_PASSES = 100
+ROW_COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,6 @@ class Pairs:
 
     places: NDArray[np.float32]
     rows: NDArray[np.float32]
-
-    def of(self, ids: NDArray[Any]) -> "Pairs":
-        """Those of the rows `ids`."""
-        return Pairs(self.places[ids], self.rows[ids])
 
 
 def train_decoder(
@@ -45,10 +44,7 @@ def train_decoder(
     dict
         `reconstruction` and `val_reconstruction` of every pass over the rows.
     """
-    rows = resident_rows(problem).astype(np.float32, copy=False)
-    pairs = Pairs(encoder.predict(rows, batch_size=1024, verbose=0), rows)
-    held_out = problem.held_out
-    trained, unseen = pairs.of(np.setdiff1d(np.arange(len(rows)), held_out)), pairs.of(held_out)
+    trained, unseen = (read_pairs(encoder, problem, ids) for ids in split_rows(problem, parameters.random_state))
     loss = configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)
     optimizer = configs.build_optimizer(parameters.optimizer, parameters.learning_rate or 1e-3)
     n_steps = -(-len(trained.rows) // BATCH_SIZE)
@@ -59,10 +55,26 @@ def train_decoder(
         batch_size=BATCH_SIZE,
         epochs=MOST_PASSES,
         verbose=0,
-        validation_data=(unseen.places, unseen.rows) if len(held_out) else None,
-        callbacks=_callbacks(parameters, len(held_out) > 0, on_progress),
+        validation_data=(unseen.places, unseen.rows) if len(unseen.rows) else None,
+        callbacks=_callbacks(parameters, len(unseen.rows) > 0, on_progress),
     ).history
     return {name.replace("loss", "reconstruction"): list(map(float, values)) for name, values in history.items()}
+
+
+def split_rows(problem: Problem, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ids of the rows to train on and to stop by: all, or as many of each as the memory limit has room for."""
+    share = min(1.0, problem.memory_limit / (ROW_COPIES * 4 * math.prod(problem.row_shape) * problem.n_rows))
+    generator = np.random.Generator(np.random.Philox(key=[seed, 7]))
+    trained = np.flatnonzero(~problem.edges.is_held_out)
+    kinds = (generator.choice(ids, math.ceil(share * len(ids)), replace=False) for ids in (trained, problem.held_out))
+    first, second = map(np.sort, kinds)
+    return first, second
+
+
+def read_pairs(encoder: keras.Model, problem: Problem, ids: NDArray[np.int64]) -> Pairs:
+    """The rows `ids` (ascending) and where the encoder puts them."""
+    rows = gather(problem.source, ids).reshape(len(ids), *problem.row_shape)
+    return Pairs(encoder.predict(rows, batch_size=1024, verbose=0), rows)
 
 
 def _callbacks(parameters: TrainingParameters, has_unseen: bool, on_progress: Progress) -> list[Any]:

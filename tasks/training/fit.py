@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import logging
+import math
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -36,6 +37,7 @@ from pumascale.tasks.training.problem import (
 )
 from pumascale.tasks.training.seeds import seeded
 from pumascale.tasks.training.stages import train_prototypes
+from pumascale.tasks.training.stream import FeedWindows, Stream, is_resident
 from pumascale.tasks.training.terms import Attraction, Correlation, Landmarks, Reconstruction, Repulsion, Term
 from pumascale.tasks.training.window import Window
 
@@ -57,7 +59,13 @@ def _silent(stage: str, done: int, total: int, values: dict[str, float]) -> None
 
 
 def fit(
-    source: str, graph: str, place: str, parameters: TrainingParameters, *, on_progress: Progress = _silent
+    source: str,
+    graph: str,
+    place: str,
+    parameters: TrainingParameters,
+    *,
+    on_progress: Progress = _silent,
+    memory_limit: float = math.inf,
 ) -> dict[str, Any]:
     """Train an encoder on the graph of `source` and write the artefact at `place`, all but the commit.
 
@@ -67,6 +75,8 @@ def fit(
         URLs of the rows, of a finished graph and of the artefact.
     on_progress : callable
         Called with (stage, steps done, steps in all, losses).
+    memory_limit : float
+        Bytes for the rows and edges of training by gradients; what is larger is streamed.
 
     Returns
     -------
@@ -76,9 +86,10 @@ def fit(
     Raises
     ------
     InputError
-        When a network or a config cannot be used, no edge is left, or the loss is not finite from the start.
+        When a network or a config cannot be used, no edge is left, the limit is too small for one partition, or the
+        loss is not finite from the start.
     """
-    problem = read_problem(source, graph, parameters)
+    problem = read_problem(source, graph, parameters, memory_limit)
     a, b = curve_of(parameters)
     with seeded(parameters.random_state), on_all_devices():
         networks, outcome = train_networks(problem, parameters, a, b, place, on_progress)
@@ -101,8 +112,9 @@ def train_networks(
         if networks.decoder is not None:
             history |= train_decoder(networks.encoder, networks.decoder, problem, parameters, on_progress)
         return networks, Outcome(history, problem.n_epochs, None, time.perf_counter() - started)
-    model = build_model(networks, problem, parameters, a, b)
-    return networks, train(model, problem, parameters, place, on_progress)
+    stream = None if is_resident(problem) else Stream(problem, parameters.random_state)
+    model = build_model(networks, problem, parameters, a, b, stream)
+    return networks, train(model, problem, parameters, place, on_progress, stream)
 
 
 def curve_of(parameters: TrainingParameters) -> tuple[float, float]:
@@ -113,20 +125,21 @@ def curve_of(parameters: TrainingParameters) -> tuple[float, float]:
 
 
 def build_model(
-    networks: Networks, problem: Problem, parameters: TrainingParameters, a: float, b: float
+    networks: Networks, problem: Problem, parameters: TrainingParameters, a: float, b: float, stream: Stream | None
 ) -> ParametricModel:
-    """Put the data on the device and compile the step."""
-    rows, edges = resident_rows(problem), resident_edges(problem)
+    """Compile the step, with all data on the device or with room for a window of it."""
     width = 0 if problem.landmarks is None else parameters.n_components
-    window = Window(len(rows), len(edges), problem.row_shape, rows.dtype.name, parameters.random_state, width)
-    window.load(rows, edges, problem.landmarks)
+    capacity = stream.capacity if stream else (problem.n_rows, problem.n_training_edges)
+    window = Window(*capacity, problem.row_shape, problem.row_dtype.name, parameters.random_state, width)
+    if stream is None:
+        window.put(window.prepare(resident_rows(problem), resident_edges(problem), problem.landmarks))
     terms = build_terms(parameters, networks, a, b)
     batch_size = -(-parameters.batch_size // n_devices()) * n_devices()
     model = ParametricModel(networks.encoder, window, batch_size, terms, networks.decoder)
     rate = parameters.learning_rate or (1e-3 if parameters.parametric_embedding else 0.1)
     model.compile(
         optimizer=configs.build_optimizer(parameters.optimizer, rate),
-        steps_per_execution=problem.steps_per_execution,
+        steps_per_execution=stream.steps_per_execution if stream else problem.steps_per_execution,
     )
     return model
 
@@ -153,13 +166,19 @@ def build_terms(parameters: TrainingParameters, networks: Networks, a: float, b:
 
 
 def train(
-    model: ParametricModel, problem: Problem, parameters: TrainingParameters, place: str, on_progress: Progress
+    model: ParametricModel,
+    problem: Problem,
+    parameters: TrainingParameters,
+    place: str,
+    on_progress: Progress,
+    stream: Stream | None,
 ) -> Outcome:
     """Run Keras's own `fit`, from the checkpoint at `place` if there is one, and return its history."""
     started = time.perf_counter()
     validation = validation_batches(problem, parameters, model.batch_size)
     stopping = build_stopping(parameters, validation is not None)
     keeper = KeepCheckpoint(place, parameters.checkpoint_minutes, problem.steps_per_report, stopping)
+    feed = [FeedWindows(stream, model.window, keeper, problem.steps_per_report)] if stream else []
     guard = StopOnNonFinite()
     callbacks = [*build_callbacks(model, parameters, keeper.past), *([stopping] if stopping else [])]
     progress = ReportProgress(on_progress, problem.steps_per_report, problem.n_reports)
@@ -173,7 +192,7 @@ def train(
             verbose=0,
             validation_data=None if validation is None else (validation,),
             validation_batch_size=model.batch_size,
-            callbacks=[keeper, guard, *callbacks, progress],
+            callbacks=[keeper, *feed, guard, *callbacks, progress],
         )
     values = merged(keeper.past, history.history)
     return outcome_of(values, guard, problem, time.perf_counter() - started)
@@ -224,6 +243,7 @@ def describe(problem: Problem, outcome: Outcome, parameters: TrainingParameters)
         "n_rows": problem.n_rows,
         "n_held_out": len(problem.held_out),
         "n_components": parameters.n_components,
+        "streamed": problem.n_reports > 0 and not is_resident(problem),
         "n_training_edges": problem.n_training_edges,
         "n_edges": outcome.steps * parameters.batch_size if problem.n_reports else 0,
         "best_val_loss": min(history["val_loss"]) if "val_loss" in history else None,

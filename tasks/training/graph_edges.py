@@ -21,9 +21,12 @@ class GraphEdges:
     n_epochs: int
 
     def __iter__(self) -> Iterator[Split]:
-        for partition in range(graph_store.n_partitions(self.graph)):
-            edges = prune(read_edges(self.graph, partition), self.heaviest, self.n_epochs)
-            yield split_edges(edges, self.is_held_out)
+        return map(self.partition, range(graph_store.n_partitions(self.graph)))
+
+    def partition(self, partition: int) -> Split:
+        """The edges of one partition."""
+        edges = prune(read_edges(self.graph, partition), self.heaviest, self.n_epochs)
+        return split_edges(edges, self.is_held_out)
 
     def training(self) -> Iterator[Edges]:
         """The edges between trained rows."""

@@ -36,6 +36,7 @@ class Problem:
     metric: str  # of the graph
     landmarks: NDArray[np.float32] | None  # (n_rows, n_components), NaN: free
     is_parametric: bool  # else a row is its number, and its place is learned by itself
+    memory_limit: float  # bytes, for what training by gradients has of the data
 
     @property
     def n_rows(self) -> int:
@@ -47,8 +48,16 @@ class Problem:
         """Shape of one row, as the network sees it."""
         return tuple(self.source.shape[1:]) if self.is_parametric else (1,)
 
+    @property
+    def row_dtype(self) -> np.dtype[Any]:
+        """What rows are kept as: small integers as they are, all else as float32; without a network, their numbers."""
+        if not self.is_parametric:
+            return np.dtype(np.int32)
+        dtype = np.dtype(self.source.dtype)
+        return dtype if dtype.kind in "iu" and dtype.itemsize == 1 else np.dtype(np.float32)
 
-def read_problem(source: str, graph: str, parameters: TrainingParameters) -> Problem:
+
+def read_problem(source: str, graph: str, parameters: TrainingParameters, memory_limit: float) -> Problem:
     """Hold rows out, look through the edges, and count the steps as umap-learn does."""
     array, is_parametric = arrays.open_source(source), parameters.parametric_embedding
     n_rows = array.shape[0]
@@ -71,7 +80,7 @@ def read_problem(source: str, graph: str, parameters: TrainingParameters) -> Pro
     landmarks = read_landmarks(parameters)
     return Problem(
         array, edges, found.n_training, held_out, found.validation, *steps, n_reports, n_epochs, metric, landmarks,
-        is_parametric,
+        is_parametric, memory_limit,
     )  # fmt: skip
 
 
@@ -94,15 +103,14 @@ def n_training_epochs(parameters: TrainingParameters) -> int:
 
 
 def resident_rows(problem: Problem) -> NDArray[Any]:
-    """All rows in memory: small integers as they are, all else as float32; without a network, their numbers."""
+    """All rows in memory."""
     if not problem.is_parametric:
         return np.arange(problem.n_rows, dtype=np.int32)[:, np.newaxis]
     array = problem.source
-    dtype = array.dtype if array.dtype.kind in "iu" and array.dtype.itemsize == 1 else np.float32
-    rows = np.empty(array.shape, dtype)
+    rows = np.empty(array.shape, problem.row_dtype)
     block = arrays.shard_rows(math.prod(array.shape[1:]) * array.dtype.itemsize, array.shape[0])
     for start, stop in arrays.row_blocks(array.shape[0], block):
-        rows[start:stop] = arrays.read_rows(array, start, stop, dtype=dtype)
+        rows[start:stop] = arrays.read_rows(array, start, stop, dtype=problem.row_dtype)
     return rows
 
 

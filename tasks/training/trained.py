@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.extmath import randomized_svd
 
-from pumascale.tasks.storage.rows import read_blocks
+from pumascale.tasks.storage.rows import gather, read_blocks
 from pumascale.tasks.training import prototypes
 from pumascale.tasks.training.adjacency import Adjacency
 from pumascale.tasks.training.problem import Problem
@@ -45,9 +45,8 @@ def read_trained(problem: Problem, n_prototypes: int | None, seed: int) -> Train
 
     count = n_prototypes or prototypes.default_n_prototypes(len(ids))
     sample = prototypes.draw_sample(len(ids), count, 4 * math.prod(problem.row_shape), seed)
-    return Trained(
-        ids, Adjacency(len(ids), renumbered), sample, _read_flat(problem, ids[sample]), _landmarks(problem, ids)
-    )
+    rows = flat_rows(gather(problem.source, ids[sample]), problem.metric)
+    return Trained(ids, Adjacency(len(ids), renumbered), sample, rows, _landmarks(problem, ids))
 
 
 def flat_rows(rows: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
@@ -73,14 +72,6 @@ def principal_components(problem: Problem, trained: Trained, n_components: int, 
         components[done : done + len(ids)] = (flat_rows(rows, problem.metric) - mean) @ axes.T
         done += len(ids)
     return components
-
-
-def _read_flat(problem: Problem, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    rows, done = np.empty((len(ids), math.prod(problem.row_shape)), np.float32), 0
-    for some, block in read_blocks(problem.source, ids):
-        rows[done : done + len(some)] = flat_rows(block, problem.metric)
-        done += len(some)
-    return rows
 
 
 def _landmarks(problem: Problem, ids: NDArray[np.int64]) -> NDArray[np.float32] | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.training.sampling import Edges, alias_table
 
 Tensor = Any
+Tables = list[NDArray[Any]]  # in the order of Window.tables
 
 
 class Window(keras.layers.Layer):  # type: ignore[misc]
@@ -56,16 +57,17 @@ class Window(keras.layers.Layer):  # type: ignore[misc]
         """None: the data is not part of what is trained and saved."""
         return []
 
-    def load(self, rows: NDArray[Any], edges: Edges, landmarks: NDArray[np.float32] | None = None) -> None:
-        """Put `rows` and the `edges` between them (ids local to `rows`) on the device."""
-        keep, alias = alias_table(_padded(edges.weight, self.capacity[1]))
-        self.rows.assign(_padded(rows, self.capacity[0]))
-        self.head.assign(_padded(edges.head.astype(np.int32), self.capacity[1]))
-        self.tail.assign(_padded(edges.tail.astype(np.int32), self.capacity[1]))
-        self.keep.assign(keep)
-        self.alias.assign(alias)
-        if self.landmarks is not None and landmarks is not None:
-            self.landmarks.assign(_padded(landmarks, self.capacity[0]))
+    def prepare(self, rows: NDArray[Any], edges: Edges, landmarks: NDArray[np.float32] | None = None) -> Tables:
+        """What `put` takes of `rows` and the `edges` between them (ids local to `rows`); any thread may do it."""
+        n_rows, n_edges = self.capacity
+        ends = (_padded(end.astype(np.int32), n_edges) for end in (edges.head, edges.tail))
+        tables = [_padded(rows, n_rows), *ends, *alias_table(_padded(edges.weight, n_edges))]
+        return tables if landmarks is None else [*tables, _padded(landmarks, n_rows)]
+
+    def put(self, tables: Tables) -> None:
+        """Put what was prepared on the device, in place of what is there."""
+        for table, values in zip(self.tables, tables, strict=True):
+            table.assign(values)
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
         """Draw edges by weight, in a random direction: row ids of heads and tails, int32 (count,)."""

@@ -59,3 +59,14 @@ class Nanning(keras.callbacks.Callback):
             weights = self.model.encoder.get_weights()
             weights[-1][:] = float("nan")
             self.model.encoder.set_weights(weights)
+
+
+class BreakInSecondReport(keras.callbacks.Callback):  # type: ignore[misc]
+    """Ends the process's work in the middle of the second report, as a fault would."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.report = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.report == 1 and batch > 0.6 * self.params["steps"]:
+            raise RuntimeError("broken")

@@ -1,0 +1,147 @@
+"""Streamed training: the same edges as often, as good a map, killed and resumed, within the memory asked for."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.manifold import trustworthiness
+
+from pumascale.tasks.storage import arrays, graph_store, manifests
+from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.graph_store import Partition
+from pumascale.tasks.training import artefact
+from pumascale.tasks.training.checkpoints import load_checkpoint
+from pumascale.tasks.training.fit import fit
+from pumascale.tasks.training.problem import Problem, read_problem
+from pumascale.tasks.training.sampling import Edges
+from pumascale.tasks.training.stream import Stream, is_resident, projected_memory
+from tests.training.conftest import Stored, short
+
+N_PARTITIONS = 12
+
+
+def write_partitions(stored: Stored, rows: NDArray[np.float32], place: Path) -> Stored:
+    """The same graph in partitions of unlike sizes, each with its rows."""
+    edges = Edges(*graph_store.read_edges(stored.graph))
+    owner = np.minimum(edges.head // 40, N_PARTITIONS - 1)
+    graph = str(place / "graph")
+    for partition in range(N_PARTITIONS):
+        part = edges.at(owner == partition)
+        ids = np.unique(np.append(part.head, part.tail))
+        local = (np.searchsorted(ids, end).astype(np.int32) for end in (part.head, part.tail))
+        graph_store.write_partition(graph, partition, Partition(ids, *local, part.weight))
+        arrays.write_whole(graph_store.partition_url(graph, partition, "data"), rows[ids])
+    manifests.commit(graph, {"n_rows": len(rows), "n_partitions": N_PARTITIONS, "metric": "euclidean"})
+    return Stored(stored.source, graph)
+
+
+@pytest.fixture(scope="module")
+def parted(tmp_path_factory: pytest.TempPathFactory, stored: Stored, digits: NDArray[np.float32]) -> Stored:
+    return write_partitions(stored, digits, tmp_path_factory.mktemp("parted"))
+
+
+@pytest.fixture(scope="module")
+def problem(parted: Stored) -> Problem:
+    return read_problem(parted.source, parted.graph, short(batch_size=32), math.inf)
+
+
+def limited(problem: Problem, share: float) -> Problem:
+    """The problem with memory for that share of all that its partitions hold."""
+    parts = Stream(replace(problem, memory_limit=1e12), 0).parts
+    whole = projected_memory(sum(part.n_rows for part in parts), sum(part.n_edges for part in parts), problem)
+    return replace(problem, memory_limit=share * whole)
+
+
+def test_every_edge_is_drawn_as_often_as_if_all_were_resident(problem: Problem) -> None:
+    stream = Stream(limited(problem, 0.3), 0)
+    n_rows, expected = problem.n_rows, np.zeros((problem.n_rows, problem.n_rows))
+    parts = list(problem.edges.training())
+    for edges in parts:
+        expected[edges.head, edges.tail] = edges.weight
+    drawn, n_reports = np.zeros((n_rows, n_rows)), 200
+    for report in range(n_reports):
+        windows = stream.deal(report)
+        steps = np.diff(stream.ends(report, windows, problem.steps_per_report), prepend=0)
+        for window, share in zip(windows, steps / problem.steps_per_report, strict=True):
+            found = [parts[part.partition] for part in window]
+            total = sum(edges.weight.sum() for edges in found)
+            for edges in found:
+                drawn[edges.head, edges.tail] += share * edges.weight / total
+    np.testing.assert_allclose(drawn / n_reports, expected / expected.sum(), rtol=0.05, atol=0)
+
+
+def test_windows_hold_every_partition_once_and_fit(problem: Problem) -> None:
+    stream = Stream(limited(problem, 0.3), 0)
+    for report in range(5):
+        windows = stream.deal(report)
+        assert sorted(part.partition for window in windows for part in window) == list(range(N_PARTITIONS))
+        assert len(windows) >= 4
+        for window in windows:
+            rows, edges, _ = stream.read(window)
+            assert len(rows) <= stream.capacity[0]
+            assert len(edges) <= stream.capacity[1]
+    assert stream.deal(0) == stream.deal(0) != stream.deal(1)
+
+
+def test_a_window_has_the_rows_of_its_edges(problem: Problem, digits: NDArray[np.float32]) -> None:
+    stream = Stream(limited(problem, 0.3), 0)
+    window = stream.deal(0)[0]
+    rows, edges, _ = stream.read(window)
+    found = [problem.edges.partition(part.partition).training for part in window]
+    np.testing.assert_array_equal(rows[edges.head], digits[np.concatenate([part.head for part in found])])
+    np.testing.assert_array_equal(rows[edges.tail], digits[np.concatenate([part.tail for part in found])])
+
+
+def test_a_limit_too_small_for_one_partition_is_refused_with_what_would_do(problem: Problem, stored: Stored) -> None:
+    with pytest.raises(InputError, match=r"allows 0 MiB, .* needs 1 MiB for the largest of 12 partitions"):
+        Stream(limited(problem, 0.05), 0)
+    whole = read_problem(stored.source, stored.graph, short(), 1000.0)
+    assert not is_resident(whole)
+    with pytest.raises(InputError, match="largest of 1 partitions"):
+        Stream(whole, 0)
+
+
+@pytest.fixture(scope="module")
+def streamed(
+    parted: Stored, problem: Problem, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], float]:
+    place, limit = tmp_path_factory.mktemp("streamed"), limited(problem, 0.3).memory_limit
+    return place, fit(parted.source, parted.graph, str(place), short(), memory_limit=limit), limit
+
+
+def test_the_map_is_as_good_as_a_resident_one(
+    streamed: tuple[Path, dict[str, Any], float], trained: tuple[str, dict[str, Any]], digits: NDArray[np.float32]
+) -> None:
+    place, manifest, _ = streamed
+    assert manifest["streamed"]
+    assert not trained[1]["streamed"]
+    here, there = (artefact.load_encoder(str(url)).predict(digits, verbose=0) for url in (place, trained[0]))
+    assert trustworthiness(digits, here, n_neighbors=15) > trustworthiness(digits, there, n_neighbors=15) - 0.02
+    assert manifest["best_val_loss"] < 1.05 * trained[1]["best_val_loss"]
+
+
+def test_a_broken_training_goes_on_within_its_windows(
+    streamed: tuple[Path, dict[str, Any], float], parted: Stored, tmp_path: Path
+) -> None:
+    place, _, limit = streamed
+    broken = short(checkpoint_minutes=0, callbacks=["tests.training.brought:BreakInSecondReport"])
+    with pytest.raises(RuntimeError, match="broken"):
+        fit(parted.source, parted.graph, str(tmp_path), broken, memory_limit=limit)
+    checkpoint = load_checkpoint(str(tmp_path))
+    assert checkpoint is not None
+    assert (checkpoint.report, checkpoint.step > 0) == (1, True)
+    fit(parted.source, parted.graph, str(tmp_path), short(), memory_limit=limit)
+    weights = (artefact.load_encoder(str(url)).get_weights() for url in (place, tmp_path))
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_places_of_rows_are_streamed_too(parted: Stored, tmp_path: Path) -> None:
+    asked = short(parametric_embedding=False)
+    manifest = fit(parted.source, parted.graph, str(tmp_path), asked, memory_limit=150_000)
+    assert manifest["streamed"]
+    assert manifest["history"]["loss"][-1] < manifest["history"]["loss"][0]
