@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.training.objective import Tensor
 
 FAR = 1e30  # half a squared norm that no row comes near
-MOST_ROWS_FOR_CHOICE, MOST_BYTES_FOR_CHOICE = 131_072, 2**29
+MOST_ROWS_FOR_CHOICE, MOST_BYTES_FOR_CHOICE = 131_072, 2**28
 SPHERICAL_METRICS = ("cosine", "correlation", "dot", "inner_product")
 
 
@@ -149,7 +149,7 @@ def default_n_prototypes(n_rows: int) -> int:
 
 
 def draw_sample(n_rows: int, count: int, row_nbytes: int, seed: int) -> NDArray[np.int64]:
-    """The rows that `count` prototypes are chosen from: at most 131,072 and 512 MB of them, int64 ascending."""
+    """The rows that `count` prototypes are chosen from: at most 131,072 and 256 MB of them, int64 ascending."""
     most = min(n_rows, max(count, min(MOST_ROWS_FOR_CHOICE, MOST_BYTES_FOR_CHOICE // row_nbytes)))
     return np.sort(np.random.Generator(np.random.Philox(key=[seed, 4])).choice(n_rows, most, replace=False))
 
@@ -174,7 +174,7 @@ def choose_prototypes(rows: NDArray[np.float32], count: int, seed: int, steps: i
         owner, _ = _nearest(rows, centres)
         centres = _means(rows, owner, centres)
     owner, score = _nearest(rows, centres)
-    distance = np.sum(rows**2, axis=1) - 2 * score
+    distance = np.einsum("ij,ij->i", rows, rows) - 2 * score
     order = np.argsort(-distance, kind="stable")
     medoid = np.full(count, -1)
     medoid[owner[order]] = order  # the nearest member is written last
@@ -194,9 +194,10 @@ def _nearest(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> tuple[N
 
 def _means(rows: NDArray[np.float32], owner: NDArray[np.int64], centres: NDArray[np.float32]) -> NDArray[np.float32]:
     """The mean of each centre's rows; a centre without rows stays."""
-    order = np.argsort(owner, kind="stable")
-    owned, starts = np.unique(owner[order], return_index=True)
-    sums = np.add.reduceat(rows[order], starts, axis=0)
-    moved = centres.copy()
-    moved[owned] = sums / np.bincount(owner)[owned, np.newaxis]
-    return moved
+    sums, counts = np.zeros_like(centres), np.bincount(owner, minlength=len(centres))
+    for start in range(0, len(rows), 8192):
+        some = owner[start : start + 8192]
+        order = np.argsort(some, kind="stable")
+        owned, starts = np.unique(some[order], return_index=True)
+        sums[owned] += np.add.reduceat(rows[start : start + 8192][order], starts, axis=0)
+    return np.where(counts[:, np.newaxis] > 0, sums / np.maximum(counts, 1)[:, np.newaxis], centres).astype(np.float32)
