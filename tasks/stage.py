@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+from botocore.exceptions import BotoCoreError
 from prefect.artifacts import (
     create_image_artifact,
     create_markdown_artifact,
@@ -31,6 +32,7 @@ from pumascale.tasks.storage import manifests, urls
 from pumascale.tasks.storage.errors import InputError
 
 logger = logging.getLogger("pumascale")
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Stage(BaseModel):
@@ -67,21 +69,34 @@ def make_or_reuse(place: str, work: Callable[[], dict[str, Any]]) -> State[dict[
     """The task of every door: the finished place's manifest as a Cached state, or the work."""
     found = manifests.read_manifest(place)
     if found is None:
-        return _with_space_to_write(place, work)
+        return _with_a_store(place, work)
     logger.info("already there: %s", place)
     return Completed(name="Cached", message=f"already there: {place}", data=found)
 
 
-def _with_space_to_write(place: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _with_a_store(place: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do the work; where the store ends it, say what stays and what to do. An `InputError` says so itself."""
     try:
         return work()
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+    except (OSError, BotoCoreError) as error:
         raise InputError(
-            f"No space was left while {place} was written ({error.strerror}). What is finished there stays and nothing "
-            "is published: make room and run the same again, or name another workspace."
+            f"{_what_ended(error)} while {place} was written ({type(error).__name__}: {error}). What is finished there "
+            f"stays and nothing is published: {_what_to_do(error)} and run the same again."
         ) from error
+
+
+def _what_ended(error: Exception) -> str:
+    if getattr(error, "errno", None) in FULL:
+        return "No space was left"
+    return "The store refused these credentials" if isinstance(error, PermissionError) else "The store failed"
+
+
+def _what_to_do(error: Exception) -> str:
+    if getattr(error, "errno", None) in FULL:
+        return "make room (or name another workspace)"
+    if isinstance(error, PermissionError):
+        return "renew AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the profile, role or file rights)"
+    return "see that it is there again"
 
 
 def costs(started: float, place: str, *inputs: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from pumascale.tasks.stage import make_or_reuse
 from pumascale.tasks.storage import manifests
@@ -21,11 +22,22 @@ def failing(number: int) -> Any:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_said_with_what_to_do(tmp_path: Path, number: int) -> None:
-    with pytest.raises(InputError, match="make room and run the same again"):
+    with pytest.raises(InputError, match="No space was left.* make room .* and run the same again"):
         make_or_reuse.fn(str(tmp_path), failing(number))
     assert manifests.read_manifest(str(tmp_path)) is None
 
 
-def test_other_errors_of_the_system_stay_what_they_are(tmp_path: Path) -> None:
-    with pytest.raises(ConnectionResetError):
-        make_or_reuse.fn(str(tmp_path), failing(errno.ECONNRESET))
+def test_a_server_that_does_not_answer_is_said_too(tmp_path: Path) -> None:
+    def work() -> dict[str, Any]:
+        raise EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
+
+    with pytest.raises(InputError, match="The store failed .*127.0.0.1:9.* is there again and run the same again"):
+        make_or_reuse.fn(str(tmp_path), work)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.EACCES, "refused these credentials.* renew AWS"), (errno.ECONNRESET, "is there again")]
+)
+def test_a_store_that_ends_a_stage_is_said_with_what_to_do(tmp_path: Path, number: int, said: str) -> None:
+    with pytest.raises(InputError, match=f"{said}.* and run the same again"):
+        make_or_reuse.fn(str(tmp_path), failing(number))

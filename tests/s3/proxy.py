@@ -16,17 +16,21 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-Kind = Literal["reset", "503", "500", "slow", "truncate", "drop_response", "torn_upload"]
-CODES = {"503": ("503 Service Unavailable", "SlowDown"), "500": ("500 Internal Server Error", "InternalError")}
+Kind = Literal["reset", "503", "500", "403", "slow", "truncate", "drop_response", "torn_upload"]
+CODES = {
+    "503": ("503 Service Unavailable", "SlowDown"),
+    "500": ("500 Internal Server Error", "InternalError"),
+    "403": ("403 Forbidden", "InvalidAccessKeyId"),
+}
 
 
 @dataclass
 class Fault:
     """Break the next `times` requests that match, each with `probability`.
 
-    Kinds: "reset" the connection before the request is read; answer "503" SlowDown or "500"; "slow" answers after half
-    a second; "truncate" the answer's body; "drop_response": do it, but reset instead of answering; "torn_upload": half
-    of the body reaches the server.
+    Kinds: "reset" the connection before the request is read; answer "503" SlowDown, "500", or "403" as for a withdrawn
+    key; "slow" answers after half a second; "truncate" the answer's body; "drop_response": do it, but reset instead of
+    answering; "torn_upload": half of the body reaches the server.
     """
 
     kind: Kind

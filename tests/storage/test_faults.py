@@ -86,12 +86,13 @@ def test_an_embedding_survives_everything_at_once(s3: str, rows: NDArray[np.floa
 
 
 @pytest.mark.usefixtures("_small_shards")
-def test_an_outage_is_waited_out(s3: str, rows: NDArray[np.float32], proxy: Proxy) -> None:
+@pytest.mark.parametrize("seconds", [5, pytest.param(20, marks=pytest.mark.long)])
+def test_an_outage_is_waited_out(s3: str, rows: NDArray[np.float32], proxy: Proxy, seconds: int) -> None:
     outage = None
 
     def encoder(block: NDArray[np.float32]) -> NDArray[np.float32]:
         nonlocal outage
-        outage = outage or proxy.outage_for(5)
+        outage = outage or proxy.outage_for(seconds)
         return project(block)
 
     encode(f"{s3}/rows", encoder, f"{s3}/map", row_shape=(16,), out_shape=(2,), batch_size=1000)
@@ -121,3 +122,16 @@ def test_withdrawn_credentials_are_a_clear_error(s3: str, rows: NDArray[np.float
         run_encode(s3)
     assert "credentials" in str(e.value) or "SignatureDoesNotMatch" in str(e.value)
     assert run_encode(s3)["n_rows"] == len(rows)
+
+
+@pytest.mark.usefixtures("_small_shards")
+def test_credentials_withdrawn_in_the_middle_are_an_error_to_go_on_from(
+    s3: str, rows: NDArray[np.float32], proxy: Proxy
+) -> None:
+    fault = proxy.add("403", path="/map/c/7/")
+    with pytest.raises(PermissionError):
+        run_encode(s3)
+    assert fault.n_done > 0
+    proxy.faults.clear()
+    assert run_encode(s3)["n_shards_before"] == 7
+    np.testing.assert_array_equal(arrays.open_array(f"{s3}/map")[:], project(rows))
