@@ -22,7 +22,7 @@ def failing(number: int) -> Any:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_said_with_what_to_do(tmp_path: Path, number: int) -> None:
-    with pytest.raises(InputError, match="No space was left.* make room .* and run the same again"):
+    with pytest.raises(InputError, match=r"No space was left.* make room .* and run the same again"):
         make_or_reuse.fn(str(tmp_path), failing(number))
     assert manifests.read_manifest(str(tmp_path)) is None
 
@@ -31,7 +31,7 @@ def test_a_server_that_does_not_answer_is_said_too(tmp_path: Path) -> None:
     def work() -> dict[str, Any]:
         raise EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
 
-    with pytest.raises(InputError, match="The store failed .*127.0.0.1:9.* is there again and run the same again"):
+    with pytest.raises(InputError, match=r"The store failed .*127\.0\.0\.1:9.* is there again and run the same again"):
         make_or_reuse.fn(str(tmp_path), work)
 
 
