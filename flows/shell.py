@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -123,6 +123,19 @@ def inverse_transform(
     from pumascale.flows.inverse_transform import inverse_transform as flow
 
     _run(lambda: flow(coordinates, model, workspace=workspace, force=force, **groups))
+
+
+@app.command()
+def export(
+    map_url: Annotated[str, typer.Argument(metavar="MAP", help="URL of an embedding, or of a target.")],
+    place: Annotated[str, typer.Argument(help="URL of the Parquet file, or of the AnnData store.")],
+    to: Annotated[Literal["parquet", "anndata"], typer.Option(help="anndata: obsm/X_pumap.")] = "parquet",
+    labels: Labels = None,
+) -> None:
+    """The newest finished MAP for map viewers, dataframes and single-cell tools."""
+    from pumascale.flows.export import export as flow
+
+    _run(lambda: flow(map_url, place, to, labels))
 
 
 @app.command()

@@ -4,7 +4,7 @@ One task writes whole shards: Zarr has no locks, and two writers within one shar
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -56,9 +56,16 @@ def open_writable(url: str) -> zarr.Array[Any]:
         return zarr.open_array(**_address(url), mode="r+", config=_WRITE_CONFIG)
 
 
-def open_group(url: str) -> zarr.Group:
-    """Open a group for reading."""
-    return zarr.open_group(**_address(url), mode="r")
+def open_group(url: str, mode: Literal["r", "r+"] = "r") -> zarr.Group:
+    """Open a group that is there, by what lies in it now rather than by a summary of it."""
+    return zarr.open_group(**_address(url), mode=mode, use_consolidated=False)
+
+
+def consolidate_again(url: str) -> None:
+    """Renew the summary of a group's members, where it has one: readers would not see what was added."""
+    group = zarr.open_group(**_address(url), mode="r+")
+    if group.metadata.consolidated_metadata is not None:
+        zarr.consolidate_metadata(group.store, path=group.path, zarr_format=group.metadata.zarr_format)
 
 
 def create_group(url: str, attributes: dict[str, Any] | None = None) -> zarr.Group:

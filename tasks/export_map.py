@@ -1,0 +1,59 @@
+"""Door: a finished map for other tools.
+
+embedding --export_map--> map.parquet, or obsm/X_pumap of an AnnData store
+"""
+
+from typing import Any, Literal
+
+from prefect import task
+
+from pumascale.tasks.stage import publish_markdown
+from pumascale.tasks.storage import manifests, targets, urls
+from pumascale.tasks.storage.errors import InputError
+
+Format = Literal["parquet", "anndata"]
+
+
+@task
+def export_map(map_url: str, place: str, to: Format = "parquet", labels: str | None = None) -> dict[str, Any]:
+    """Write a finished map in another tool's format; a reader of `place` meets all of it or nothing.
+
+    Parameters
+    ----------
+    map_url : str
+        URL of an embedding, or of a target, which stands for its newest version.
+    place : str
+        URL of the Parquet file to write, or of the AnnData store to write into.
+    labels : str, optional
+        URL of one label per row, for a Parquet column.
+
+    Returns
+    -------
+    dict
+        `embedding`, `place`, `to` and `n_rows`.
+
+    Raises
+    ------
+    InputError
+        When there is no finished map, or `place` cannot take it.
+    """
+    from pumascale.tasks.embedding.anndata import to_anndata
+    from pumascale.tasks.embedding.parquet import to_parquet
+
+    embedding, place = find_map(map_url), urls.absolute(place)
+    if to == "anndata" and labels:
+        raise InputError("An AnnData store has its own labels, in obs. Leave labels out, or export to parquet.")
+    array = urls.join(embedding, "embedding")
+    n_rows = to_anndata(array, place) if to == "anndata" else to_parquet(array, place, labels)
+    publish_markdown("export-map", f"{n_rows:,} rows of `{embedding}` as {to}: `{place}`")
+    return {"embedding": embedding, "place": place, "to": to, "n_rows": n_rows}
+
+
+def find_map(map_url: str) -> str:
+    """URL of the finished embedding at `map_url`, or of the newest version of the target there."""
+    url = urls.absolute(map_url)
+    version = targets.newest(url)
+    embedding = url if version is None else str(version["embedding"])
+    if manifests.read_manifest(embedding) is None:
+        raise InputError(f"{map_url} holds no finished map. Expected the URL of an embedding, or of a target.")
+    return embedding
