@@ -9,6 +9,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from pumascale.tasks.run_log import on_the_run_page
 from pumascale.tasks.stage import publish_markdown
 from pumascale.tasks.storage import arrays, graph_store, manifests, urls
 from pumascale.tasks.storage.errors import InputError
@@ -17,6 +18,7 @@ logger = logging.getLogger("pumascale")
 
 
 @task(name="measure_drift", cache_policy=NO_CACHE)
+@on_the_run_page()
 def measure_drift(source: str, model: str, first_new_row: int, bound: float | None = None) -> dict[str, Any]:
     """Measure the rows of `source` from `first_new_row` on against the trained rows, named by the model's manifest.
 

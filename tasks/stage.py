@@ -28,6 +28,7 @@ from prefect.states import Completed
 from pydantic import BaseModel
 
 from pumascale.tasks.compute.memory import peak_memory
+from pumascale.tasks.run_log import on_the_run_page
 from pumascale.tasks.storage import manifests, urls
 from pumascale.tasks.storage.errors import InputError
 
@@ -65,6 +66,7 @@ def run_stage(name: str, place: str, upstream: list[str], work: Callable[[], dic
 
 
 @materialize("file:///place", cache_policy=NO_CACHE)
+@on_the_run_page()
 def make_or_reuse(place: str, work: Callable[[], dict[str, Any]]) -> State[dict[str, Any]] | dict[str, Any]:
     """The task of every door: the finished place's manifest as a Cached state, or the work."""
     found = manifests.read_manifest(place)

@@ -15,7 +15,7 @@ from typing import Any
 
 from distributed import Client, LocalCluster
 
-from pumascale.tasks.compute.logs import forward_logs
+from pumascale.tasks.compute.logs import forwarded_logs
 from pumascale.tasks.compute.memory import peak_memory
 from pumascale.tasks.parameters import ComputeParameters
 from pumascale.tasks.storage.errors import InputError
@@ -37,7 +37,7 @@ def open_client(parameters: ComputeParameters) -> Iterator[Client]:
     with ExitStack() as stack:
         address = parameters.scheduler_address or stack.enter_context(_make_cluster(parameters))
         client = stack.enter_context(_connect(address))
-        forward_logs(client)
+        stack.enter_context(forwarded_logs(client))
         yield client
 
 

@@ -1,7 +1,10 @@
 # mypy: disable-error-code="no-untyped-call"
-"""The rooms' log records, from the worker processes to the loggers of this one."""
+"""Log records of the worker processes, and the loss of one of them, in the loggers of this process."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from distributed import Client, WorkerPlugin
 
@@ -16,7 +19,23 @@ class RoomLogLevel(WorkerPlugin):
         logging.getLogger(LOGGER).setLevel(logging.INFO)
 
 
-def forward_logs(client: Client) -> None:
-    """From now on the workers' records of 'pumascale' and its children reach the loggers of the same names here."""
+@contextmanager
+def forwarded_logs(client: Client) -> Iterator[None]:
+    """The workers' records of 'pumascale' and Dask's warnings reach the loggers of the same names here."""
     client.register_plugin(RoomLogLevel(), name="pumascale-log-level")
     client.forward_logging(LOGGER, level=logging.INFO)
+    client.forward_logging("distributed", level=logging.WARNING)
+    # A worker that is killed says nothing itself, and a scheduler elsewhere writes it into a log elsewhere.
+    client.subscribe_topic("all", _warn_of_loss)
+    try:
+        yield
+    finally:
+        # Else the scheduler still tells this client that it goes, and finds it gone.
+        client.unsubscribe_topic("all")
+
+
+def _warn_of_loss(event: tuple[float, dict[str, Any]]) -> None:
+    said = event[1]
+    if said["action"] == "remove-worker" and not said["expected"]:
+        message = "The Dask worker %s was lost, and %d tasks that it was at are done again"
+        logging.getLogger(LOGGER).warning(message, said["worker"], len(said["processing-tasks"]))

@@ -75,6 +75,12 @@ def artifacts(server: Server, run: str) -> list[dict[str, Any]]:
     return list(httpx.post(f"{server.api}/artifacts/filter", json=asked, timeout=30).json())
 
 
+def logs(server: Server, run: str) -> list[dict[str, Any]]:
+    """The first 200 lines of a run's log."""
+    asked = {"logs": {"flow_run_id": {"any_": [run]}}}
+    return list(httpx.post(f"{server.api}/logs/filter", json=asked, timeout=30).json())
+
+
 def wait_until(condition: Callable[[], Any], seconds: float, complaint: str, server: Server | None = None) -> None:
     """Ask until it is so."""
     deadline = time.monotonic() + seconds

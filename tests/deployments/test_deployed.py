@@ -7,7 +7,7 @@ import zarr
 
 from pumascale.tasks.storage import urls
 from tests.deployments.conftest import Finished
-from tests.deployments.runs import artifacts, completed, find, read, request, start
+from tests.deployments.runs import artifacts, completed, find, logs, read, request, start
 from tests.deployments.server import Server
 
 
@@ -21,6 +21,12 @@ def test_a_run_by_api_makes_a_map_and_a_second_trigger_does_not_run_twice(server
     assert np.isfinite(np.asarray(embedding[:])).all()
     kinds = {(artifact["type"], artifact["key"]) for artifact in artifacts(server, finished.run)}
     assert {("image", "map"), ("image", "loss"), ("markdown", "quality")} <= kinds
+
+
+def test_the_log_of_the_run_has_the_steps_of_its_stages(server: Server, finished: Finished) -> None:
+    lines = [line for line in logs(server, finished.run) if line["name"].startswith("pumascale")]
+    for stage in ("build_graph", "train_encoder", "write_embedding"):
+        assert [line for line in lines if line["message"].startswith(f"{stage}: ") and line["task_run_id"]]
 
 
 def test_wrong_values_are_refused_before_a_machine_starts(server: Server, tmp_path: Path) -> None:
