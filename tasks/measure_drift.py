@@ -8,11 +8,14 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
 
 from pumascale.tasks.run_log import on_the_run_page
-from pumascale.tasks.stage import publish_markdown
+from pumascale.tasks.stage import asset_key, publish_markdown
 from pumascale.tasks.storage import arrays, graph_store, manifests, urls
 from pumascale.tasks.storage.errors import InputError
+
+OVER = "pumascale.drift.over"  # the event that deployments/automations.py waits for
 
 logger = logging.getLogger("pumascale")
 
@@ -43,6 +46,8 @@ def measure_drift(source: str, model: str, first_new_row: int, bound: float | No
     if found:
         found |= {} if bound is None else {"bound": bound, "over": found["drift"] > bound}
         _report(found)
+    if found.get("over"):
+        emit_event(OVER, {"prefect.resource.id": asset_key(source)}, payload={"source": source, "model": model} | found)
     return found
 
 

@@ -35,7 +35,12 @@ def find(server: Server, flow: str) -> dict[str, Any]:
 def start(server: Server, deployment: dict[str, Any], parameters: dict[str, Any]) -> httpx.Response:
     """Ask for a run, now."""
     url = f"{server.api}/deployments/{deployment['id']}/create_flow_run"
-    return httpx.post(url, json={"parameters": parameters, "state": {"type": "SCHEDULED"}}, timeout=30)
+    wanted = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+    answer = httpx.post(url, json=wanted, timeout=30)
+    while answer.status_code == 503:  # its database is busy; Prefect's own client asks again too
+        time.sleep(1)
+        answer = httpx.post(url, json=wanted, timeout=30)
+    return answer
 
 
 def started(server: Server, parameters: dict[str, Any]) -> str:
