@@ -61,20 +61,22 @@ def graph_place(source: str, workspace: str, parameters: GraphParameters, salt: 
 def _build(source: str, place: str, parameters: GraphParameters, compute: ComputeParameters) -> dict[str, Any]:
     from pumascale.tasks.compute.bounded_map import bounded_map
     from pumascale.tasks.compute.cluster import largest_peak, open_client, worker_memory
+    from pumascale.tasks.compute.performance import write_performance_report
     from pumascale.tasks.graph import checks, pipeline
     from pumascale.tasks.report.tables import stage_table
 
     started = time.perf_counter()
     if parameters.non_finite == "error":
         finite.check_finite(source)
-    with open_client(compute) as client:
+    page = urls.join(place, "dask-report.html") if compute.performance_report else None
+    with open_client(compute) as client, write_performance_report(client, page):
         run, memory = partial(bounded_map, client), worker_memory(client)
         checks.check_memory(source, parameters, memory)
         summary = pipeline.build(
             source, place, parameters, run=run, worker_memory=memory, on_progress=Progress("build_graph")
         )
-        peak = {"peak_memory_of_worker": largest_peak(client)}
+        work = {"peak_memory_of_worker": largest_peak(client)} | ({"performance_report": page} if page else {})
     origin = {"source": source, "parameters": parameters.model_dump()}
-    manifest = manifests.commit(place, summary | origin | costs(started, place, source) | peak)
+    manifest = manifests.commit(place, summary | origin | costs(started, place, source) | work)
     publish_markdown("build-graph", stage_table("build_graph", manifest))
     return manifest

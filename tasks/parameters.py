@@ -185,3 +185,6 @@ class ComputeParameters(Group):
     adapt: dict[str, Any] | None = _field(
         None, "Adaptive bounds of cluster_class, such as {'minimum': 1, 'maximum': 20}."
     )
+    performance_report: bool = _field(
+        False, "Dask's performance report of a graph that is built: dask-report.html beside it. Extra: bokeh."
+    )

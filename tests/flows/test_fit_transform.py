@@ -18,6 +18,8 @@ from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
 from tests.flows.conftest import COMPUTE, GRAPH, TRAINING, write_digits
 
+REPORTED = COMPUTE.model_copy(update={"performance_report": True})
+
 
 def run(source: str, workspace: str, **changes: Any) -> dict[str, Any]:
     return fit_transform(source, workspace, **{"graph": GRAPH, "training": TRAINING, "compute": COMPUTE} | changes)
@@ -33,7 +35,7 @@ def test_the_main_job_from_rows_to_map_and_only_once(tmp_path: Path, digits: tup
     check_outputs(first)
     check_quality(first["quality"])
 
-    again = run(source, workspace, labels=labels, target=str(tmp_path / "map"))
+    again = run(source, workspace, labels=labels, target=str(tmp_path / "map"), compute=REPORTED)
     assert again["cached"] == ["build_graph", "train_encoder", "write_embedding"]
     assert {name: again[name] for name in ("graph", "model", "embedding", "version")} == {
         name: first[name] for name in ("graph", "model", "embedding", "version")
@@ -105,7 +107,7 @@ def test_the_same_job_on_object_storage(s3: str) -> None:
 
 
 def test_the_run_page_has_pictures_tables_and_progress(tmp_path: Path, digits: tuple[str, str]) -> None:
-    run(digits[0], str(tmp_path / "work"), labels=digits[1])
+    made = run(digits[0], str(tmp_path / "work"), labels=digits[1], compute=REPORTED)
     with get_client(sync_client=True) as client:
         artifacts = client.read_artifacts()
     kinds = {(artifact.type, artifact.key) for artifact in artifacts}
@@ -115,6 +117,9 @@ def test_the_run_page_has_pictures_tables_and_progress(tmp_path: Path, digits: t
         table = next(str(artifact.data) for artifact in artifacts if artifact.key == stage)
         for figure in ("seconds", "peak_memory", "input_bytes", "output_bytes"):
             assert f"| {figure} | " in table
+    page = f"{made['graph']}/dask-report.html"
+    assert "</html>" in Path(page).read_text()
+    assert any(f"| performance_report | {page} |" in str(artifact.data) for artifact in artifacts)
 
 
 @pytest.mark.parametrize(
