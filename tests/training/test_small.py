@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from pumascale.tasks.training import artefact
 from pumascale.tasks.training.fit import fit
@@ -39,3 +40,16 @@ def test_what_other_threads_draw_does_not_change_the_weights(tmp_path: Path) -> 
     weights = [artefact.load_encoder(str(tmp_path / name)).get_weights() for name in ("quiet", "disturbed")]
     for quiet, disturbed in zip(*weights, strict=True):
         np.testing.assert_array_equal(quiet, disturbed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kernel", ["umap", "umap-learn"])
+def test_ten_thousand_steps_on_equal_rows_in_bfloat16_stay_finite(tmp_path: Path, kernel: str) -> None:
+    rows = np.repeat(np.random.default_rng(0).normal(size=(20, 5)), 10, axis=0).astype(np.float32)
+    rows[:40] = 3.0  # constant, and all alike
+    asked = short(kernel=kernel, dtype_policy="mixed_bfloat16", batch_size=16, n_epochs=200, early_stopping=False)
+    stored = store(tmp_path, rows, n_neighbors=8)
+    manifest = fit(stored.source, stored.graph, str(tmp_path / "model"), asked)
+    assert manifest["steps"] >= 10_000
+    assert manifest["non_finite_step"] is None
+    assert np.isfinite(artefact.load_encoder(str(tmp_path / "model")).predict(rows, verbose=0)).all()
