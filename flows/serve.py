@@ -12,18 +12,30 @@ from prefect.settings import PREFECT_UI_URL
 
 from pumascale.flows.fit import fit
 from pumascale.flows.fit_transform import fit_transform
+from pumascale.flows.graph import graph
 from pumascale.flows.inverse_transform import inverse_transform
+from pumascale.flows.split import split
 from pumascale.flows.transform import transform
 from pumascale.flows.update import update
+
+NAME = "here"  # beside those of deployments/prefect.yaml, on the same server
+STAGES = {f"{stage}_deployment": f"{stage}/{NAME}" for stage in ("graph", "fit", "transform")}
 
 
 def main() -> None:
     """Serve until interrupted; with no PREFECT_API_URL a temporary server is started too."""
-    flows: tuple[Flow[..., Any], ...] = (fit_transform, fit, transform, update, inverse_transform)
-    made = [flow.to_deployment(name="here", concurrency_limit=1, tags=["pumascale"]) for flow in flows]
-    deployments = [one for one in made if isinstance(one, RunnerDeployment)]
     print(f"The Prefect UI: {PREFECT_UI_URL.value() or 'see the address of the temporary server below'}")
-    serve(*deployments)
+    serve(*deployments())
+
+
+def deployments() -> list[RunnerDeployment]:
+    """One deployment of each flow; the stages of `split` are those here too."""
+    flows: tuple[Flow[..., Any], ...] = (fit_transform, fit, transform, update, inverse_transform, graph, split)
+    made = [
+        flow.to_deployment(NAME, concurrency_limit=1, tags=["pumascale"], parameters=STAGES if flow is split else None)
+        for flow in flows
+    ]
+    return [one for one in made if isinstance(one, RunnerDeployment)]
 
 
 if __name__ == "__main__":

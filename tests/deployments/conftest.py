@@ -3,11 +3,13 @@
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
+from tests.deployments.browser import Browser, open_browser
 from tests.deployments.runs import read, request, started, wait, wait_until
 from tests.deployments.server import POOL, Server
 
@@ -42,6 +44,13 @@ def server(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator
         for name in ("worker", "server"):
             if name in server.running:
                 server.stop(name)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """A browser in which nobody has been before."""
+    with open_browser(tmp_path / "profile") as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from pumascale.tasks.training.checkpoints import load_checkpoint, save_checkpoint
+from tests.deployments.browser import Browser
 from tests.deployments.runs import completed, find, read, request, stages, started, wait_until
 from tests.deployments.server import Server
 
@@ -86,14 +87,17 @@ def has_mark(model: Path) -> bool:
 
 
 def test_a_cancelled_run_leaves_no_process_and_the_next_goes_on_from_it_through_a_restart_of_the_server(
-    server: Server, place: Path
+    server: Server, browser: Browser, place: Path
 ) -> None:
     braked = Braked(place)
     run = started(server, braked.parameters)
     model = braked.in_training(server)
     assert processes(run)
-    cancelling = {"state": {"type": "CANCELLING"}}
-    httpx.post(f"{server.api}/flow_runs/{run}/set_state", json=cancelling, timeout=30).raise_for_status()
+    browser.driver.get(f"{server.ui}/v2/runs/flow-run/{run}")
+    browser.click("//button[.='Open menu']")
+    browser.click("//*[@role='menuitem' and .='Cancel']")
+    browser.photograph("cancel.png")
+    browser.click("//*[@role='alertdialog']//button[.='Cancel Flow Run']")
     wait_until(lambda: not processes(run), 30, "processes of the cancelled run are left", server)
     mark(model)
     again = started(server, braked.parameters)
