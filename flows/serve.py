@@ -10,6 +10,7 @@ from prefect import Flow, serve
 from prefect.deployments.runner import RunnerDeployment
 from prefect.settings import PREFECT_UI_URL
 
+from pumascale.flows.export import export
 from pumascale.flows.fit import fit
 from pumascale.flows.fit_transform import fit_transform
 from pumascale.flows.graph import graph
@@ -30,7 +31,7 @@ def main() -> None:
 
 def deployments() -> list[RunnerDeployment]:
     """One deployment of each flow; the stages of `split` are those here too."""
-    flows: tuple[Flow[..., Any], ...] = (fit_transform, fit, transform, update, inverse_transform, graph, split)
+    flows: tuple[Flow[..., Any], ...] = (fit_transform, fit, transform, update, inverse_transform, export, graph, split)
     made = [
         flow.to_deployment(NAME, concurrency_limit=1, tags=["pumascale"], parameters=STAGES if flow is split else None)
         for flow in flows

@@ -39,6 +39,7 @@ def test_the_forms_of_the_other_flows_keep_their_order_and_help() -> None:
             "compute",
             "force",
         ],
+        "export": ["map_url", "place", "to", "labels"],
         "inverse_transform": ["coordinates", "model", "workspace", "embedding", "force"],
     }
     for name, order in expected.items():
