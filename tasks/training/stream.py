@@ -131,7 +131,9 @@ def read_rows(problem: Problem, partition: int, ids: NDArray[np.int64]) -> NDArr
     members, data = (
         arrays.open_array(graph_store.partition_url(problem.edges.graph, partition, name)) for name in ("rows", "data")
     )
-    chosen = np.searchsorted(np.asarray(members[:]), ids)
+    known = np.asarray(members[:])  # ascending, but for the guests behind them
+    order = np.argsort(known, kind="stable")
+    chosen = order[np.searchsorted(known, ids, sorter=order)]
     return arrays.read_rows(data, 0, data.shape[0], dtype=problem.row_dtype)[chosen]
 
 
