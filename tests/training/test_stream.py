@@ -27,12 +27,12 @@ N_PARTITIONS = 12
 def write_partitions(stored: Stored, rows: NDArray[np.float32], place: Path) -> Stored:
     """The same graph in partitions of unlike sizes, each with its rows."""
     edges = Edges(*graph_store.read_edges(stored.graph))
-    owner = np.minimum(edges.head // 40, N_PARTITIONS - 1)
+    owner = np.minimum(edges.tail // 50, N_PARTITIONS - 1)
     graph = str(place / "graph")
     for partition in range(N_PARTITIONS):
         part = edges.at(owner == partition)
-        own, ends = np.unique(part.head), np.unique(part.tail)
-        ids = np.append(own, np.setdiff1d(ends, own))  # guests last, as build_graph has them
+        own, ends = np.unique(part.tail), np.unique(part.head)
+        ids = np.append(own, np.setdiff1d(ends, own))  # guests last, below the others here
         order = np.argsort(ids)
         local = (order[np.searchsorted(ids, end, sorter=order)].astype(np.int32) for end in (part.head, part.tail))
         graph_store.write_partition(graph, partition, Partition(ids, *local, part.weight))
