@@ -33,6 +33,7 @@ DOORS = {
     "write_embedding": {"embedding", "quality", "report", "compute"},
     "measure_drift": {"quality", "report"},
     "write_rows": {"embedding"},
+    "export_map": {"embedding"},
 }
 
 

@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = """
 import pumascale.tasks.build_graph, pumascale.flows.fit_transform, numpy
@@ -21,6 +23,7 @@ def uv(*words: str, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_the_wheel_runs_from_a_fresh_environment(tmp_path: Path) -> None:
     uv("build", "--wheel", "--out-dir", str(tmp_path), cwd=ROOT)
     uv("export", "-q", "--frozen", "--no-dev", "--no-emit-project", "-o", str(tmp_path / "locked.txt"), cwd=ROOT)

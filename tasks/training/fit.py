@@ -1,19 +1,17 @@
 """The training room's entry: from a graph and its rows to a model artefact."""
 
-import importlib.metadata
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
 from pumascale.tasks.parameters import TrainingParameters
-from pumascale.tasks.storage import arrays, urls
+from pumascale.tasks.storage import arrays
 from pumascale.tasks.storage.errors import InputError
-from pumascale.tasks.training import artefact, configs, curve
+from pumascale.tasks.training import configs, curve
 from pumascale.tasks.training.callbacks import (
     CsvLog,
     Progress,
@@ -27,6 +25,7 @@ from pumascale.tasks.training.decoding import train_decoder
 from pumascale.tasks.training.devices import n_devices, on_all_devices
 from pumascale.tasks.training.model import ParametricModel
 from pumascale.tasks.training.networks import Networks, build_networks
+from pumascale.tasks.training.outcome import Outcome, describe, save
 from pumascale.tasks.training.problem import (
     Problem,
     read_problem,
@@ -42,16 +41,6 @@ from pumascale.tasks.training.terms import Attraction, Correlation, Landmarks, R
 from pumascale.tasks.training.window import Window
 
 log = logging.getLogger("pumascale.training")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a training leaves besides the networks' weights."""
-
-    history: dict[str, list[float]]  # per report
-    steps: int  # of the optimizer, or epochs of the layout
-    non_finite_step: int | None  # where the loss stopped being finite
-    seconds: float
 
 
 def _silent(stage: str, done: int, total: int, values: dict[str, float]) -> None:
@@ -233,48 +222,3 @@ def build_callbacks(
     callbacks += [CsvLog(parameters.csv_log, past)] if parameters.csv_log else []
     callbacks += [TensorBoardLog(parameters.tensorboard_log)] if parameters.tensorboard_log else []
     return [*callbacks, *map(configs.build_callback, parameters.callbacks)]
-
-
-def describe(problem: Problem, outcome: Outcome, parameters: TrainingParameters) -> dict[str, Any]:
-    """The manifest of a training."""
-    history = outcome.history
-    monitored = history.get(parameters.monitor, history["loss"])
-    return asdict(outcome) | {
-        "n_rows": problem.n_rows,
-        "n_held_out": len(problem.held_out),
-        "n_components": parameters.n_components,
-        "streamed": problem.n_reports > 0 and not is_resident(problem),
-        "n_training_edges": problem.n_training_edges,
-        "n_edges": outcome.steps * parameters.batch_size if problem.n_reports else 0,
-        "best_val_loss": min(history["val_loss"]) if "val_loss" in history else None,
-        "best_epoch": int(np.argmin(monitored)),
-        "stopped_epoch": len(history["loss"]),
-        "n_reports": problem.n_reports,
-        "history": {name: values[-5:] for name, values in history.items()},
-        "backend": keras.backend.backend(),
-        "n_devices": n_devices(),
-        "keras": importlib.metadata.version("keras"),
-        "parameters": parameters.model_dump(mode="json"),
-    }
-
-
-def save(
-    place: str,
-    networks: Networks,
-    problem: Problem,
-    manifest: dict[str, Any],
-    history: dict[str, list[float]],
-    graph: str,
-) -> None:
-    """Write the objects of the artefact."""
-    artefact.save_network(urls.join(place, "encoder.keras"), networks.encoder)
-    if networks.decoder is not None:
-        artefact.save_network(urls.join(place, "decoder.keras"), networks.decoder)
-    artefact.save_ids(urls.join(place, "held_out.npy"), problem.held_out)
-    artefact.save_json(urls.join(place, "history.json"), history)
-    content = manifest | {
-        "schema_version": artefact.SCHEMA_VERSION,
-        "row_shape": problem.row_shape,
-        "modules": artefact.MODULES,
-    }
-    artefact.save_json(urls.join(place, "model.json"), content | {"metric": problem.metric, "graph": graph})

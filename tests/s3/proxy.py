@@ -129,7 +129,7 @@ class Proxy:
             return reset(writer)
         body = await read_body(head, reader, writer)
         if kind in CODES:
-            writer.write(error_response(*CODES[kind]))
+            writer.write(error_response(*CODES[kind], has_body=method != "HEAD"))
         elif kind == "slow":
             await asyncio.sleep(0.5)
             writer.write(await self._forward(head, body))
@@ -171,11 +171,11 @@ async def read_body(head: str, reader: asyncio.StreamReader, writer: asyncio.Str
     return await reader.readexactly(content_length(head))
 
 
-def error_response(status: str, code: str) -> bytes:
-    """An answer as S3 gives it."""
+def error_response(status: str, code: str, has_body: bool) -> bytes:
+    """An answer as S3 gives it; to HEAD it has none but the headers."""
     body = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>injected</Message></Error>'
     headers = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nConnection: close"
-    return f"{headers}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    return f"{headers}\r\nContent-Length: {len(body)}\r\n\r\n{body if has_body else ''}".encode()
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

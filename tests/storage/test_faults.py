@@ -76,6 +76,7 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pumascale.tasks.embedding.blocks.BLOCK_BYTES", 2**17)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_small_shards")
 def test_an_embedding_survives_everything_at_once(s3: str, rows: NDArray[np.float32], proxy: Proxy) -> None:
     for kind in ("reset", "503", "500", "truncate", "drop_response", "torn_upload"):

@@ -48,6 +48,7 @@ def test_the_same_tests_pass_on_jax() -> None:
     run_on_jax([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", *files])
 
 
+@pytest.mark.long
 def test_a_model_goes_to_jax_trains_on_there_and_comes_back(
     stored: Stored, trained: tuple[str, dict[str, Any]], digits: NDArray[np.float32], tmp_path: Path
 ) -> None:

@@ -47,7 +47,7 @@ def unbroken(kind: str, stored: Stored, tmp_path_factory: pytest.TempPathFactory
     return place
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_killed_training_ends_where_it_would_have(
     kind: str, stored: Stored, unbroken: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

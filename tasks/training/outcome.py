@@ -1,0 +1,71 @@
+"""The training room's outcome: what a training leaves, as a manifest and as the objects of the artefact."""
+
+import importlib.metadata
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from pumascale.tasks.parameters import TrainingParameters
+from pumascale.tasks.storage import urls
+from pumascale.tasks.training import artefact
+from pumascale.tasks.training.devices import n_devices
+from pumascale.tasks.training.networks import Networks
+from pumascale.tasks.training.problem import Problem
+from pumascale.tasks.training.stream import is_resident
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training leaves besides the networks' weights."""
+
+    history: dict[str, list[float]]  # per report
+    steps: int  # of the optimizer, or epochs of the layout
+    non_finite_step: int | None  # where the loss stopped being finite
+    seconds: float
+
+
+def describe(problem: Problem, outcome: Outcome, parameters: TrainingParameters) -> dict[str, Any]:
+    """The manifest of a training."""
+    history = outcome.history
+    monitored = history.get(parameters.monitor, history["loss"])
+    return asdict(outcome) | {
+        "n_rows": problem.n_rows,
+        "n_held_out": len(problem.held_out),
+        "n_components": parameters.n_components,
+        "streamed": problem.n_reports > 0 and not is_resident(problem),
+        "n_training_edges": problem.n_training_edges,
+        "n_edges": outcome.steps * parameters.batch_size if problem.n_reports else 0,
+        "best_val_loss": min(history["val_loss"]) if "val_loss" in history else None,
+        "best_epoch": int(np.argmin(monitored)),
+        "stopped_epoch": len(history["loss"]),
+        "n_reports": problem.n_reports,
+        "history": {name: values[-5:] for name, values in history.items()},
+        "backend": keras.backend.backend(),
+        "n_devices": n_devices(),
+        "keras": importlib.metadata.version("keras"),
+        "parameters": parameters.model_dump(mode="json"),
+    }
+
+
+def save(
+    place: str,
+    networks: Networks,
+    problem: Problem,
+    manifest: dict[str, Any],
+    history: dict[str, list[float]],
+    graph: str,
+) -> None:
+    """Write the objects of the artefact."""
+    artefact.save_network(urls.join(place, "encoder.keras"), networks.encoder)
+    if networks.decoder is not None:
+        artefact.save_network(urls.join(place, "decoder.keras"), networks.decoder)
+    artefact.save_ids(urls.join(place, "held_out.npy"), problem.held_out)
+    artefact.save_json(urls.join(place, "history.json"), history)
+    content = manifest | {
+        "schema_version": artefact.SCHEMA_VERSION,
+        "row_shape": problem.row_shape,
+        "modules": artefact.MODULES,
+    }
+    artefact.save_json(urls.join(place, "model.json"), content | {"metric": problem.metric, "graph": graph})
