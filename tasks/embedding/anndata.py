@@ -46,6 +46,7 @@ def to_anndata(embedding: str, store: str) -> int:
             arrays.open_group(store, mode="r+").create_group(
                 "obsm", attributes={"encoding-type": "dict", "encoding-version": "0.1.0"}
             )
+        _remove(store, place, METADATA[group.metadata.zarr_format])
         _copy(Path(folder), place, METADATA[group.metadata.zarr_format])
     arrays.consolidate_again(store)
     return int(coordinates.shape[0])
@@ -87,11 +88,16 @@ def _write(folder: Path, coordinates: zarr.Array[Any], zarr_format: Any) -> None
         array[start:stop] = arrays.read_rows(coordinates, start, stop)
 
 
-def _copy(folder: Path, place: str, metadata: tuple[str, ...]) -> None:
-    """Take an older array away, its metadata first; copy the chunks, and the metadata last."""
+def _remove(store: str, place: str, metadata: tuple[str, ...]) -> None:
+    """Take an older array away: what readers find it by first, then its chunks, so that nobody meets holes."""
     for name in metadata:
         urls.remove_object(urls.join(place, name))
+    arrays.consolidate_again(store)
     urls.remove_tree(place)
+
+
+def _copy(folder: Path, place: str, metadata: tuple[str, ...]) -> None:
+    """Copy the chunks, and the metadata last."""
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     for name in sorted(names, key=lambda name: name in metadata):
         urls.upload_file(folder / name, urls.join(place, name))

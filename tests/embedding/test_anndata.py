@@ -64,6 +64,31 @@ def test_it_is_there_whole_or_not_at_all(store: str, tmp_path: Path, monkeypatch
     assert len(read(store)) == N_OBS
 
 
+def test_a_torn_replacement_shows_neither_the_old_map_nor_holes(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_anndata(write_map(str(tmp_path)), store)
+
+    def torn(file: Path, url: str) -> None:
+        raise OSError("torn")
+
+    monkeypatch.setattr(urls, "upload_file", torn)
+    with pytest.raises(OSError, match="torn"):
+        to_anndata(write_map(str(tmp_path), seed=1), store)
+    assert list(anndata.read_zarr(store).obsm) == ["X_pca"]
+
+
+def test_a_store_on_s3_takes_the_map(store: str, tmp_path: Path, s3: str) -> None:
+    remote = f"{s3}/cells.zarr"
+    for file in filter(Path.is_file, Path(store).rglob("*")):
+        urls.upload_file(file, urls.join(remote, str(file.relative_to(store))))
+    place = write_map(str(tmp_path))
+    assert to_anndata(place, remote) == N_OBS
+    options = urls.storage_options(remote)
+    found = zarr.open_group(remote, mode="r", storage_options=options)["obsm/X_pumap"]
+    np.testing.assert_array_equal(found[:], arrays.open_array(place)[:])
+
+
 def test_what_does_not_fit_is_refused(store: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="300 observations and the map 7 rows"):
         to_anndata(write_map(str(tmp_path), 7), store)
