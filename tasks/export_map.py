@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from prefect import task
 
-from pumascale.tasks.stage import publish_markdown
+from pumascale.tasks.stage import publish_markdown, with_a_store
 from pumascale.tasks.storage import manifests, targets, urls
 from pumascale.tasks.storage.errors import InputError
 
@@ -44,9 +44,13 @@ def export_map(map_url: str, place: str, to: Format = "parquet", labels: str | N
     if to == "anndata" and labels:
         raise InputError("An AnnData store has its own labels, in obs. Leave labels out, or export to parquet.")
     array = urls.join(embedding, "embedding")
-    n_rows = to_anndata(array, place) if to == "anndata" else to_parquet(array, place, labels)
-    publish_markdown("export-map", f"{n_rows:,} rows of `{embedding}` as {to}: `{place}`")
-    return {"embedding": embedding, "place": place, "to": to, "n_rows": n_rows}
+
+    def write() -> dict[str, Any]:
+        return {"n_rows": to_anndata(array, place) if to == "anndata" else to_parquet(array, place, labels)}
+
+    done = {"embedding": embedding, "place": place, "to": to} | with_a_store(place, write)
+    publish_markdown("export-map", f"{done['n_rows']:,} rows of `{embedding}` as {to}: `{place}`")
+    return done
 
 
 def find_map(map_url: str) -> str:

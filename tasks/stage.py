@@ -71,12 +71,12 @@ def make_or_reuse(place: str, work: Callable[[], dict[str, Any]]) -> State[dict[
     """The task of every door: the finished place's manifest as a Cached state, or the work."""
     found = manifests.read_manifest(place)
     if found is None:
-        return _with_a_store(place, work)
+        return with_a_store(place, work)
     logger.info("already there: %s", place)
     return Completed(name="Cached", message=f"already there: {place}", data=found)
 
 
-def _with_a_store(place: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def with_a_store(place: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Do the work; where the store ends it, say what stays and what to do. An `InputError` says so itself."""
     try:
         return work()
@@ -95,7 +95,7 @@ def _what_ended(error: Exception) -> str:
 
 def _what_to_do(error: Exception) -> str:
     if getattr(error, "errno", None) in FULL:
-        return "make room (or name another workspace)"
+        return "make room there and for temporary files (TMPDIR), or name another place,"
     if isinstance(error, PermissionError):
         return "renew AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the profile, role or file rights)"
     return "see that it is there again"
