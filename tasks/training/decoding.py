@@ -16,10 +16,10 @@ from pumascale.tasks.storage.rows import gather
 from pumascale.tasks.training import configs
 from pumascale.tasks.training.callbacks import Progress
 from pumascale.tasks.training.problem import Problem
+from pumascale.tasks.training.stream import ROW_COPIES
 
 BATCH_SIZE = 256
 MOST_PASSES = 100
-ROW_COPIES = 3
 
 
 @dataclass(frozen=True)

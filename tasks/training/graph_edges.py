@@ -39,6 +39,7 @@ class Survey:
 
     n_training: int
     training_weight: float
+    in_training: NDArray[np.bool_]  # (n_rows,), the rows that have such an edge
     validation: Edges  # held-out rows are few, so these fit
 
 
@@ -57,8 +58,10 @@ def heaviest_weight(graph: str) -> float:
 def survey(edges: GraphEdges) -> Survey:
     """Read all edges once."""
     n_training, weight, crossing = 0, 0.0, list[Edges]()
+    in_training = np.zeros(len(edges.is_held_out), bool)
     for split in edges:
+        in_training[split.training.head] = in_training[split.training.tail] = True
         n_training += len(split.training)
         weight += float(split.training.weight.sum(dtype=np.float64))
         crossing.append(split.validation)
-    return Survey(n_training, weight, joined(crossing))
+    return Survey(n_training, weight, in_training, joined(crossing))

@@ -27,6 +27,7 @@ class Problem:
     source: Any  # Zarr array (n_rows, ...)
     edges: GraphEdges
     n_training_edges: int
+    in_training: NDArray[np.bool_]  # (n_rows,), the rows that have such an edge
     held_out: NDArray[np.int64]
     validation: Edges  # (held-out, trained)
     steps_per_report: int  # a multiple of steps_per_execution
@@ -79,7 +80,7 @@ def read_problem(source: str, graph: str, parameters: TrainingParameters, memory
     metric = str(graph_store.read_graph_manifest(graph).get("metric", "euclidean"))
     landmarks = read_landmarks(parameters)
     return Problem(
-        array, edges, found.n_training, held_out, found.validation, *steps, n_reports, n_epochs, metric, landmarks,
+        array, edges, found.n_training, found.in_training, held_out, found.validation, *steps, n_reports, n_epochs, metric, landmarks,
         is_parametric, memory_limit,
     )  # fmt: skip
 

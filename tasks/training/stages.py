@@ -44,8 +44,7 @@ def train_prototypes(
         The losses at each report: of trained rows where the layout has them, of held-out rows where the network does.
     """
     trained = read_trained(problem, parameters.n_prototypes, parameters.random_state)
-    count = parameters.n_prototypes or prototypes.default_n_prototypes(len(trained.ids))
-    among = prototypes.choose_prototypes(trained.sample_rows, count, parameters.random_state)
+    among = prototypes.choose_prototypes(trained.sample_rows, trained.n_prototypes, parameters.random_state)
     encoder = prototypes.prototype_encoder(
         problem.row_shape, parameters.n_components, len(among), problem.metric, parameters.spread
     )

@@ -27,6 +27,7 @@ class Trained:
 
     ids: NDArray[np.int64]  # (n_trained,) of the source, ascending
     adjacency: Adjacency
+    n_prototypes: int
     sample: NDArray[np.int64]  # (m,) indices into ids, ascending
     sample_rows: NDArray[np.float32]  # (m, n_features), as `flat_rows` has them
     landmarks: NDArray[np.float32] | None  # (n_trained, n_components), NaN: free
@@ -34,10 +35,7 @@ class Trained:
 
 def read_trained(problem: Problem, n_prototypes: int | None, seed: int) -> Trained:
     """Renumber the rows that have an edge between trained rows, and read what a layout needs of them."""
-    has_edge = np.zeros(problem.n_rows, bool)
-    for edges in problem.edges.training():
-        has_edge[edges.head] = has_edge[edges.tail] = True
-    ids, number = np.flatnonzero(has_edge), np.cumsum(has_edge, dtype=np.int32) - np.int32(1)
+    ids, number = np.flatnonzero(problem.in_training), np.cumsum(problem.in_training, dtype=np.int32) - np.int32(1)
 
     def renumbered() -> Iterator[Edges]:
         for edges in problem.edges.training():
@@ -46,7 +44,7 @@ def read_trained(problem: Problem, n_prototypes: int | None, seed: int) -> Train
     count = n_prototypes or prototypes.default_n_prototypes(len(ids))
     sample = prototypes.draw_sample(len(ids), count, 4 * math.prod(problem.row_shape), seed)
     rows = flat_rows(gather(problem.source, ids[sample]), problem.metric)
-    return Trained(ids, Adjacency(len(ids), renumbered), sample, rows, _landmarks(problem, ids))
+    return Trained(ids, Adjacency(len(ids), renumbered), count, sample, rows, _landmarks(problem, ids))
 
 
 def flat_rows(rows: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
