@@ -32,15 +32,19 @@ def find(server: Server, flow: str) -> dict[str, Any]:
     return dict(found.json())
 
 
+def post(server: Server, path: str, content: object) -> httpx.Response:
+    """Post to the API, again while it answers that its database is busy, as Prefect's own client does."""
+    answer = httpx.post(f"{server.api}/{path}", json=content, timeout=30)
+    while answer.status_code == 503:
+        time.sleep(1)
+        answer = httpx.post(f"{server.api}/{path}", json=content, timeout=30)
+    return answer
+
+
 def start(server: Server, deployment: dict[str, Any], parameters: dict[str, Any]) -> httpx.Response:
     """Ask for a run, now."""
-    url = f"{server.api}/deployments/{deployment['id']}/create_flow_run"
     wanted = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-    answer = httpx.post(url, json=wanted, timeout=30)
-    while answer.status_code == 503:  # its database is busy; Prefect's own client asks again too
-        time.sleep(1)
-        answer = httpx.post(url, json=wanted, timeout=30)
-    return answer
+    return post(server, f"deployments/{deployment['id']}/create_flow_run", wanted)
 
 
 def started(server: Server, parameters: dict[str, Any]) -> str:

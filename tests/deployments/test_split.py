@@ -9,20 +9,23 @@ import httpx
 import pytest
 
 from pumascale.tasks.storage import manifests, urls
-from tests.deployments.runs import find, request, start, wait, wait_until
+from tests.deployments.runs import find, post, request, start, wait, wait_until
 from tests.deployments.server import Server
 
 
 def downstream(server: Server) -> str:
     """The id of a deployment that takes an embedding; no pool, so its runs stay scheduled."""
-    flow = httpx.post(f"{server.api}/flows/", json={"name": "viewer"}, timeout=30).json()
-    made = httpx.post(f"{server.api}/deployments/", json={"name": "here", "flow_id": flow["id"]}, timeout=30)
-    return str(made.json()["id"])
+    flow = post(server, "flows/", {"name": "viewer"}).json()
+    return str(post(server, "deployments/", {"name": "here", "flow_id": flow["id"]}).json()["id"])
 
 
 def runs_of(server: Server, kind: str, identity: str) -> list[dict[str, Any]]:
-    asked = {kind: {"id": {"any_": [identity]}}}
-    return list(httpx.post(f"{server.api}/flow_runs/filter", json=asked, timeout=30).json())
+    return list(post(server, "flow_runs/filter", {kind: {"id": {"any_": [identity]}}}).json())
+
+
+def cancel(server: Server, run: str) -> None:
+    answer = post(server, f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLED"}}).json()
+    assert answer["status"] == "ACCEPT", answer
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def viewer(server: Server) -> Iterator[str]:
     command = "deployments/automations.py", "--downstream", "viewer/here", "--parameter", "map_url"
     server.run(sys.executable, *command)
     yield identity
-    for one in httpx.post(f"{server.api}/automations/filter", json={}, timeout=30).json():
+    for one in post(server, "automations/filter", {}).json():
         httpx.delete(f"{server.api}/automations/{one['id']}", timeout=30)
     httpx.delete(f"{server.api}/deployments/{identity}", timeout=30)
 
@@ -61,7 +64,7 @@ def test_a_stage_that_ends_badly_is_named_by_the_parent(server: Server, tmp_path
     made = start(server, find(server, "split"), asked).json()["id"]
     wait_until(lambda: runs_of(server, "deployments", viewer), 120, "the stage was not started", server)
     (stage,) = runs_of(server, "deployments", viewer)
-    httpx.post(f"{server.api}/flow_runs/{stage['id']}/set_state", json={"state": {"type": "CANCELLED"}}, timeout=30)
+    cancel(server, stage["id"])
     ended = wait(server, made)
     assert ended["state_type"] == "FAILED"
     assert stage["id"] in ended["state"]["message"]
