@@ -80,8 +80,8 @@ def read_problem(source: str, graph: str, parameters: TrainingParameters, memory
     metric = str(graph_store.read_graph_manifest(graph).get("metric", "euclidean"))
     landmarks = read_landmarks(parameters)
     return Problem(
-        array, edges, found.n_training, found.in_training, held_out, found.validation, *steps, n_reports, n_epochs, metric, landmarks,
-        is_parametric, memory_limit,
+        array, edges, found.n_training, found.in_training, held_out, found.validation, *steps, n_reports, n_epochs,
+        metric, landmarks, is_parametric, memory_limit,
     )  # fmt: skip
 
 
