@@ -1,16 +1,46 @@
-"""The files beside the deployments: what they name exists, and the GPU template asks for GPUs."""
+"""The files beside the deployments: linted, what they name exists, and the GPU template asks for GPUs."""
 
 import importlib
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import yaml
 from prefect import Flow
+from prefect.cli.deploy._models import ConcurrencyLimitSpec, DeploymentConfig, PrefectYamlModel, WorkPoolConfig
 from prefect.utilities.callables import parameter_schema
 
 from tests.deployments.server import ROOT
 
 DEPLOYMENTS = ROOT / "deployments"
+
+
+def lint(*command: str) -> None:
+    """Run a linter that came into this environment with the others."""
+    program = Path(sys.executable).with_name(command[0])
+    done = subprocess.run([program, *command[1:]], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dockerfile_passes_hadolint() -> None:
+    lint("hadolint", "--failure-threshold", "style", str(DEPLOYMENTS / "Dockerfile"))
+
+
+def test_the_compose_file_is_of_the_published_schema() -> None:
+    lint("check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(DEPLOYMENTS / "compose.yaml"))
+
+
+def test_the_deployments_are_read_by_prefect_and_no_word_is_one_that_it_ignores() -> None:
+    content = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())
+    PrefectYamlModel.model_validate(content)
+    assert set(content) - {"definitions"} <= set(PrefectYamlModel.model_fields)
+    for deployment in content["deployments"]:
+        assert set(deployment) <= set(DeploymentConfig.model_fields)
+        assert set(deployment["concurrency_limit"]) <= set(ConcurrencyLimitSpec.model_fields)
+    for pool in content["definitions"]["pools"].values():
+        assert set(pool) <= set(WorkPoolConfig.model_fields)
 
 
 def test_every_entrypoint_is_a_flow_and_every_pool_is_defined() -> None:
@@ -56,6 +86,8 @@ def test_the_kubernetes_template_asks_for_gpus_and_defines_every_variable_it_use
     pod = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
     assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "{{ gpus }}"
     assert variables["gpus"]["minimum"] == 0
+    # Prefect's worker refuses a job without these here, though Kubernetes, which passes over them, has them elsewhere.
+    assert {"completions", "parallelism"} <= set(pod)
 
 
 def test_compose_services_wait_for_services_that_exist_and_can_be_waited_for() -> None:
