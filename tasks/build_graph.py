@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
-from pumascale.tasks.stage import Progress, Stage, costs, publish_markdown, run_stage
+from pumascale.tasks.run_page import Progress, publish_markdown
+from pumascale.tasks.stage import Stage, costs, run_stage
 from pumascale.tasks.storage import fingerprints, finite, manifests, urls
 
 

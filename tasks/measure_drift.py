@@ -11,7 +11,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
 from pumascale.tasks.run_log import on_the_run_page
-from pumascale.tasks.stage import asset_key, publish_markdown
+from pumascale.tasks.run_page import publish_markdown
+from pumascale.tasks.stage import asset_key
 from pumascale.tasks.storage import arrays, graph_store, manifests, urls
 from pumascale.tasks.storage.errors import InputError
 

@@ -1,34 +1,26 @@
-"""The Prefect side that the three doors share: what a stage returns, its progress, its table, its asset.
+"""The Prefect side that the doors share: what a stage returns, how it is reused, its asset, the run's manifest.
 
 Prefect's own result cache does not notice a deleted output, so a stage asks its place's manifest instead and only
 shows the answer: a state named Cached.
 """
 
-import base64
 import errno
 import logging
 import re
 import time
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 from botocore.exceptions import BotoCoreError
-from prefect.artifacts import (
-    create_image_artifact,
-    create_markdown_artifact,
-    create_progress_artifact,
-    update_progress_artifact,
-)
 from prefect.assets import Asset, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.context import TaskRunContext
 from prefect.states import Completed
 from pydantic import BaseModel
 
 from pumascale.tasks.compute.memory import peak_memory
 from pumascale.tasks.run_log import on_the_run_page
+from pumascale.tasks.run_page import publish_outputs
 from pumascale.tasks.storage import manifests, urls
 from pumascale.tasks.storage.errors import InputError
 
@@ -130,47 +122,15 @@ def asset_key(url: str) -> str:
     return re.sub(r"[\s#%?]", "_", full)[:512]
 
 
-class Progress:
-    """A stage's progress: an artifact on the Prefect run, about once a second, and a line per step in the log."""
-
-    def __init__(self, stage: str) -> None:
-        self._stage = stage
-        self._step = ""
-        self._next = 0.0
-        self._artifact = create_progress_artifact(progress=0.0, description=stage) if TaskRunContext.get() else None
-
-    def __call__(self, step: str, done: int, total: int, values: dict[str, float] | None = None) -> None:
-        """Report `done` of `total` of `step`; `values` are the latest figures, such as losses."""
-        figures = "".join(f"  {name} {value:.4f}" for name, value in (values or {}).items())
-        now = time.monotonic()
-        if step != self._step or done >= total or now >= self._next:
-            logger.info("%s: %s %d/%d%s", self._stage, step, done, total, figures)
-            self._publish(f"{self._stage}: {step}{figures}", 100.0 * done / max(1, total))
-            self._step, self._next = step, now + 1.0
-
-    def _publish(self, description: str, percent: float) -> None:
-        if isinstance(self._artifact, UUID):
-            update_progress_artifact(self._artifact, progress=percent, description=description)
-
-
-def publish_markdown(key: str, markdown: str) -> None:
-    """Show a table on the Prefect run."""
-    if TaskRunContext.get():
-        create_markdown_artifact(markdown=markdown, key=key)
-
-
-def publish_picture(key: str, picture: bytes, description: str) -> None:
-    """Show a PNG on the Prefect run, inline as a data URI: no file has to be served."""
-    if TaskRunContext.get():
-        data_uri = "data:image/png;base64," + base64.b64encode(picture).decode()
-        create_image_artifact(image_url=data_uri, key=key, description=description)
-
-
 def summarize(*stages: Stage) -> dict[str, Any]:
-    """The run's manifest: where everything is, how good it is, how long it took, what was there already."""
+    """The run's manifest: where everything is, how good it is, how long it took, what was there already.
+
+    The places are on the run's page too, those of stages that had nothing to do as well.
+    """
     kinds = {"build_graph": "graph", "train_encoder": "model", "write_embedding": "embedding", "write_rows": "rows"}
     last = stages[-1].manifest
     places = {kinds[stage.name]: stage.url for stage in stages}
+    publish_outputs(places)
     quality = last.get("quality", {}) | _graph_quality(stages[0].manifest)
     return places | {
         "n_rows": last["n_rows"],

@@ -6,10 +6,14 @@ source.zarr + graph --train_encoder--> <workspace>/models/<id>
 import time
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from pumascale.tasks.parameters import TrainingParameters
-from pumascale.tasks.stage import Progress, Stage, costs, publish_markdown, publish_picture, run_stage
+from pumascale.tasks.run_page import Progress, publish_markdown, publish_picture
+from pumascale.tasks.stage import Stage, costs, run_stage
 from pumascale.tasks.storage import fingerprints, graph_store, manifests, urls
+
+SECONDS_BETWEEN_PICTURES = 15
 
 
 def train_encoder(
@@ -65,12 +69,38 @@ def _train(source: str, graph: str, place: str, parameters: TrainingParameters) 
 
     started = time.perf_counter()
     limit = memory_limit(parameters.memory_limit)
-    summary = fit(source, graph, place, parameters, on_progress=Progress("train_encoder"), memory_limit=limit)
+    curve = LossCurve(Progress("train_encoder"))
+    summary = fit(source, graph, place, parameters, on_progress=curve, memory_limit=limit)
     picture = draw_loss(manifests.read_json(urls.join(place, "history.json")) or {})
     urls.write_bytes(urls.join(place, "loss.png"), picture)
     fingerprint = fingerprints.fingerprint_source(source)
     origin = {"source": source, "source_fingerprint": fingerprint, "graph": graph}
     manifest = manifests.commit(place, summary | origin | costs(started, place, source, graph))
     publish_markdown("train-encoder", stage_table("train_encoder", manifest))
-    publish_picture("loss", picture, "Loss by term")
+    curve.publish(picture)
     return manifest
+
+
+class LossCurve:
+    """Progress with the losses as a picture on the run's page: those told so far, drawn anew at most every 15 s."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._history: dict[str, list[float]] = {}
+        self._next = 0.0
+        self._shown: UUID | None = None
+
+    def __call__(self, step: str, done: int, total: int, values: dict[str, float]) -> None:
+        """Report as `Progress` does."""
+        self._progress(step, done, total, values)
+        for name, value in values.items():
+            self._history.setdefault(name, []).append(value)
+        if values and time.monotonic() >= self._next:
+            from pumascale.tasks.report.loss import draw_loss
+
+            self.publish(draw_loss(self._history))
+            self._next = time.monotonic() + SECONDS_BETWEEN_PICTURES
+
+    def publish(self, picture: bytes) -> None:
+        """Show the picture in place of the one before."""
+        self._shown = publish_picture("loss", picture, "Loss by term", self._shown)

@@ -11,7 +11,8 @@ import numpy as np
 
 from pumascale.tasks.appended import Appended
 from pumascale.tasks.parameters import EmbeddingParameters
-from pumascale.tasks.stage import Progress, Stage, costs, publish_markdown, publish_picture, run_stage
+from pumascale.tasks.run_page import Progress, publish_markdown, publish_picture
+from pumascale.tasks.stage import Stage, costs, run_stage
 from pumascale.tasks.storage import arrays, changes, fingerprints, graph_store, manifests, model_store, targets, urls
 
 

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from pumascale.tasks.parameters import EmbeddingParameters
-from pumascale.tasks.stage import Progress, Stage, costs, run_stage
+from pumascale.tasks.run_page import Progress, publish_markdown
+from pumascale.tasks.stage import Stage, costs, run_stage
 from pumascale.tasks.storage import arrays, fingerprints, manifests, model_store, urls
 from pumascale.tasks.storage.errors import InputError
 
@@ -66,6 +67,7 @@ def _check(coordinates: str, model: str, facts: dict[str, Any]) -> None:
 def _write(coordinates: str, model: str, place: str, parameters: EmbeddingParameters) -> dict[str, Any]:
     from pumascale.tasks.embedding.encode import decode
     from pumascale.tasks.embedding.networks import load_decoder
+    from pumascale.tasks.report.tables import stage_table
 
     started = time.perf_counter()
     facts = model_store.read_model(model)
@@ -82,4 +84,6 @@ def _write(coordinates: str, model: str, place: str, parameters: EmbeddingParame
         on_progress=Progress("write_rows"),
     )
     took = costs(started, place, coordinates, model)
-    return manifests.commit(place, summary | origin | took | {"n_components": facts["n_components"]})
+    manifest = manifests.commit(place, summary | origin | took | {"n_components": facts["n_components"]})
+    publish_markdown("write-rows", stage_table("write_rows", manifest))
+    return manifest

@@ -32,7 +32,7 @@ DOORS = {
     "train_encoder": {"training", "report", "compute"},
     "write_embedding": {"embedding", "quality", "report", "compute"},
     "measure_drift": {"quality", "report"},
-    "write_rows": {"embedding"},
+    "write_rows": {"embedding", "report"},
     "export_map": {"embedding"},
 }
 

@@ -1,0 +1,108 @@
+"""What a run's page shows while its stages work and after: progress, tables, pictures, where the outputs are."""
+
+import base64
+import logging
+import time
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.context import FlowRunContext, TaskRunContext
+
+logger = logging.getLogger("pumascale")
+
+FILES = {
+    "graph": [],
+    "model": ["encoder.keras", "model.json", "history.json", "loss.png"],
+    "embedding": ["embedding", "map.png", "map-dark.png", "report.html"],
+    "rows": ["rows"],
+}
+
+
+class Progress:
+    """A stage's progress: an artifact on the Prefect run, about once a second, and a line per step in the log.
+
+    Both say what the step still needs if it goes on at its pace; what an earlier run had done of it is no pace.
+    """
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._step, self._figures = "", ""
+        self._next, self._began, self._first = 0.0, 0.0, 0
+        self._artifact = create_progress_artifact(progress=0.0, description=stage) if TaskRunContext.get() else None
+
+    def __call__(self, step: str, done: int, total: int, values: dict[str, float] | None = None) -> None:
+        """Report `done` of `total` of `step`; `values` are the latest figures, such as losses."""
+        now, figures = time.monotonic(), "".join(f"  {name} {value:.4f}" for name, value in (values or {}).items())
+        begins = step != self._step
+        if begins:
+            self._step, self._began, self._first = step, now, done
+        if begins or figures:
+            self._figures = figures
+        if begins or figures or done >= total or now >= self._next:
+            left = self._left(now, done, total)
+            logger.info("%s: %s %d/%d%s%s", self._stage, step, done, total, left, figures)
+            self._publish(f"{self._stage}: {step}{left}{self._figures}", 100.0 * done / max(1, total))
+            self._next = now + 1.0
+
+    def _left(self, now: float, done: int, total: int) -> str:
+        if not self._first < done < total:
+            return ""
+        return f", {say_time((now - self._began) * (total - done) / (done - self._first))} left"
+
+    def _publish(self, description: str, percent: float) -> None:
+        if isinstance(self._artifact, UUID):
+            update_progress_artifact(self._artifact, progress=percent, description=description)
+
+
+def say_time(seconds: float) -> str:
+    """Seconds as people say them: 40 s, 12 min, 3.5 h."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def publish_markdown(key: str, markdown: str) -> None:
+    """Show a table on the Prefect run."""
+    if TaskRunContext.get():
+        create_markdown_artifact(markdown=markdown, key=key)
+
+
+def publish_picture(key: str, picture: bytes, description: str, older: UUID | None = None) -> UUID | None:
+    """Show a PNG on the Prefect run, inline as a data URI: no file has to be served.
+
+    Parameters
+    ----------
+    older : UUID, optional
+        What an earlier call returned: the new picture takes that one's place.
+    """
+    if TaskRunContext.get() is None:
+        return None
+    data_uri = "data:image/png;base64," + base64.b64encode(picture).decode()
+    if older is None:
+        made: Any = create_image_artifact(image_url=data_uri, key=key, description=description)
+        return made if isinstance(made, UUID) else None
+    with get_client(sync_client=True) as client:
+        client.update_artifact(older, ArtifactUpdate(data=data_uri))
+    return older
+
+
+def publish_outputs(places: dict[str, str]) -> None:
+    """Show where everything is that a run made or found; `places` by kind, such as graph or model."""
+    if FlowRunContext.get() is None:
+        return
+    urls = [(f"{kind} {name}", f"{place}/{name}") for kind, place in places.items() for name in FILES[kind]]
+    lines = [f"| {name} | {_link(url)} |" for name, url in sorted([*places.items(), *urls])]
+    create_markdown_artifact(markdown="\n".join(["| output | where |", "|---|---|", *lines]), key="outputs")
+
+
+def _link(url: str) -> str:
+    # A path as a link would lead into the page's own server.
+    return f"[{url}]({url})" if "://" in url else f"`{url}`"

@@ -1,0 +1,76 @@
+"""The run's page: time left by the pace of this run, and a loss curve that is drawn while a training goes on."""
+
+import logging
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect import flow, runtime, task
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+from pumascale.tasks import run_page, train_encoder
+from pumascale.tasks.run_page import Progress, publish_outputs, say_time
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (59, "59 s"), (125, "2 min"), (9000, "2.5 h")])
+def test_times_are_said_as_people_say_them(seconds: float, said: str) -> None:
+    assert say_time(seconds) == said
+
+
+def test_time_left_is_by_the_pace_of_this_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """40 of 100 were there when the step began; 20 more took 30 s, so the other 40 take a minute."""
+    clock = iter([0.0, 30.0, 60.0, 90.0])
+    monkeypatch.setattr(run_page.time, "monotonic", lambda: next(clock))
+    progress = Progress("build_graph")
+    with caplog.at_level(logging.INFO, "pumascale"):
+        for step, done in [("knn", 40), ("knn", 60), ("knn", 100), ("merge", 1)]:
+            progress(step, done, 100)
+    assert [record.getMessage() for record in caplog.records] == [
+        "build_graph: knn 40/100", "build_graph: knn 60/100, 1 min left",
+        "build_graph: knn 100/100", "build_graph: merge 1/100",
+    ]  # fmt: skip
+
+
+def artifacts(run: str) -> list[Any]:
+    """Every artifact of a run."""
+    with get_client(sync_client=True) as client:
+        return client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(run)]))
+        )
+
+
+def test_the_loss_curve_is_on_the_page_while_the_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_encoder, "SECONDS_BETWEEN_PICTURES", 0)
+    shown = []
+
+    @task
+    def training(run: str) -> None:
+        curve = train_encoder.LossCurve(Progress("train_encoder"))
+        for done, loss in [(1, 2.0), (2, 1.0)]:
+            curve("train", done, 3, {"loss": loss})
+            shown.append({found.key or "progress": found for found in artifacts(run)})
+
+    @flow
+    def ours() -> None:
+        training(str(runtime.flow_run.id))
+
+    ours()
+    first, second = shown
+    assert first["loss"].id == second["loss"].id  # one picture that grows
+    assert first["loss"].data.startswith("data:image/png;base64,")
+    assert first["loss"].data != second["loss"].data
+    assert second["progress"].description.endswith("loss 1.0000")
+
+
+def test_paths_are_no_links() -> None:
+    @flow
+    def outputs() -> str:
+        publish_outputs({"graph": "/disk/graph", "rows": "s3://bucket/rows"})
+        return str(runtime.flow_run.id)
+
+    (table,) = [found.data for found in artifacts(outputs())]
+    assert "| graph | `/disk/graph` |" in table
+    assert "| rows rows | [s3://bucket/rows/rows](s3://bucket/rows/rows) |" in table
