@@ -25,7 +25,7 @@ STAGES = {f"{stage}_deployment": f"{stage}/{NAME}" for stage in ("graph", "fit",
 
 def main() -> None:
     """Serve until interrupted; with no PREFECT_API_URL a temporary server is started too."""
-    print(f"The Prefect UI: {PREFECT_UI_URL.value() or 'see the address of the temporary server below'}")
+    print(f"The Prefect UI: {PREFECT_UI_URL.value() or 'see the address of the temporary server below'}", flush=True)
     serve(*deployments())
 
 

@@ -27,6 +27,7 @@ def test_the_stages_of_split_are_served_beside_it(server: Server, tmp_path: Path
     finally:
         serving.terminate()
         serving.wait(timeout=60)
+    assert f"The Prefect UI: {server.ui}\n" in (tmp_path / "log").read_text()
     found = served(server)
     assert set(found) == {
         f"{flow}/here"
