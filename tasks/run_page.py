@@ -1,11 +1,13 @@
 """What a run's page shows while its stages work and after: progress, tables, pictures, where the outputs are."""
 
 import base64
+import contextlib
 import logging
 import time
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import (
     create_image_artifact,
     create_markdown_artifact,
@@ -17,6 +19,9 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.context import FlowRunContext, TaskRunContext
 
 logger = logging.getLogger("pumascale")
+
+# A server that stays away longer than Prefect's client waits (a minute) ends no work that only wanted to be seen.
+UNHEARD = contextlib.suppress(httpx.HTTPError)
 
 FILES = {
     "graph": [],
@@ -59,7 +64,8 @@ class Progress:
 
     def _publish(self, description: str, percent: float) -> None:
         if isinstance(self._artifact, UUID):
-            update_progress_artifact(self._artifact, progress=percent, description=description)
+            with UNHEARD:
+                update_progress_artifact(self._artifact, progress=percent, description=description)
 
 
 def say_time(seconds: float) -> str:
@@ -89,7 +95,7 @@ def publish_picture(key: str, picture: bytes, description: str, older: UUID | No
     if older is None:
         made: Any = create_image_artifact(image_url=data_uri, key=key, description=description)
         return made if isinstance(made, UUID) else None
-    with get_client(sync_client=True) as client:
+    with UNHEARD, get_client(sync_client=True) as client:
         client.update_artifact(older, ArtifactUpdate(data=data_uri))
     return older
 

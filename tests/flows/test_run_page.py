@@ -2,12 +2,14 @@
 
 import logging
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from prefect import flow, runtime, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from pumascale.tasks import run_page, train_encoder
 from pumascale.tasks.run_page import Progress, publish_outputs, say_time
@@ -63,6 +65,16 @@ def test_the_loss_curve_is_on_the_page_while_the_training_goes_on(monkeypatch: p
     assert first["loss"].data.startswith("data:image/png;base64,")
     assert first["loss"].data != second["loss"].data
     assert second["progress"].description.endswith("loss 1.0000")
+
+
+def test_a_server_that_is_gone_ends_no_work() -> None:
+    gone = {PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}
+    progress = Progress("train_encoder")
+    progress._artifact = uuid4()
+    with temporary_settings(gone):
+        with pytest.raises(httpx.ConnectError), get_client(sync_client=True) as client:
+            client.read_artifacts()
+        progress("train", 1, 2)
 
 
 def test_paths_are_no_links() -> None:

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 
 from pumascale.tasks.report import page as room_page
 from pumascale.tasks.report.labels import Classes, read_classes
 from pumascale.tasks.report.loss import draw_loss
 from pumascale.tasks.report.page import make_page
+from tests.deployments.browser import open_browser
 from tests.report.conftest import classes_of, pixels
 
 HOSTILE = "</script><b>bold</b><img src=x onerror=\"document.title='hit'\">{{DATA}} & \u2028 ü"
@@ -54,6 +57,27 @@ def test_any_number_of_components(tmp_path: Path, n_components: int) -> None:
     points = np.random.default_rng(0).normal(size=(40, n_components)).astype(np.float32)
     points[3] = np.nan
     assert ready(browse(tmp_path, page_of(points, read_classes(None, 40)), "--dump-dom")) == 39
+
+
+def test_a_hand_zooms_pans_and_points(tmp_path: Path, points: NDArray[np.float32], classes: Classes) -> None:
+    texts = [f"text of {row}" for row in range(300)]
+    (tmp_path / "report.html").write_text(page_of(points, classes, texts=texts))
+    with open_browser(tmp_path / "profile") as browser:
+        run, hand = browser.driver.execute_script, ActionChains(browser.driver)
+        browser.driver.get((tmp_path / "report.html").as_uri())
+        canvas, before = browser.see("//canvas"), run("return [scale, left, top_]")
+        hand.scroll_from_origin(ScrollOrigin.from_element(canvas), 0, -400).perform()
+        zoomed = run("return [scale, left, top_]")
+        assert zoomed[0] == pytest.approx(before[0] * np.exp(0.6))
+        hand.drag_and_drop_by_offset(canvas, 80, 40).perform()
+        assert run("return [scale, left, top_]") == pytest.approx([zoomed[0], zoomed[1] + 80, zoomed[2] + 40], abs=1)
+        hand.double_click(canvas).perform()
+        assert run("return [scale, left, top_]") == before
+        across, down = run(
+            "return [left + scale * x[7] - canvas.clientWidth / 2, top_ - scale * y[7] - canvas.clientHeight / 2]"
+        )
+        hand.move_to_element_with_offset(canvas, round(across), round(down)).perform()
+        assert browser.see("//div[@id='tip']").text.split("\n") == ["row 7", "left below", "text of 7"]
 
 
 def test_texts_stay_text(tmp_path: Path, points: NDArray[np.float32]) -> None:
