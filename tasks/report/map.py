@@ -19,6 +19,7 @@ from pumascale.tasks.report.names import name_places
 SIZE = 1400  # pixels of the longer side
 MOST_AS_DISCS = 200_000
 LEGEND_LINES = 32
+LEGEND_FONT = 12.5  # points at most, so that it is read where the Prefect UI shows the picture at a third of its size
 MOST_LETTERS = 24
 BACKGROUNDS = {"light": "#ffffff", "dark": "#101317"}
 INKS = {"light": "#22262b", "dark": "#e6e8eb"}
@@ -41,9 +42,10 @@ def draw_map(points: NDArray[np.float32], classes: Classes, theme: str = "light"
     codes, window = classes.codes[placed], view(x, y)
     picture = shade(x, y, codes, classes.colors, window, theme)
     labelled = len(classes.names) > 1
-    figure, width = _frame(picture, _legend_width(classes.names) if labelled else 0, theme)
+    font = _legend_font(len(classes.names), len(picture))
+    figure, width = _frame(picture, _legend_width(classes.names, font) if labelled else 0, theme)
     if labelled:
-        _legend(figure, classes, theme, width)
+        _legend(figure, classes, theme, width, font)
         places = {} if classes.ordered else name_places(x, y, codes, window)
         for code, (at_x, at_y) in places.items():
             across, up = (at_x - window[0]) / (window[1] - window[0]), (at_y - window[2]) / (window[3] - window[2])
@@ -168,19 +170,29 @@ def _frame(picture: NDArray[np.uint8], legend: int, theme: str) -> tuple[Figure,
     return figure, width / (width + legend)
 
 
-def _legend_width(names: list[str]) -> int:
+def _legend_font(n_classes: int, height: int) -> float:
+    """Points: as large as lets every line into the picture's height."""
+    lines = -(-n_classes // _legend_columns(n_classes))
+    return min(LEGEND_FONT, 0.95 * height * 72 / DPI / (1.65 * lines))
+
+
+def _legend_columns(n_classes: int) -> int:
+    return -(-n_classes // LEGEND_LINES)
+
+
+def _legend_width(names: list[str], font: float) -> int:
     """Pixels, by the longest name."""
     longest = min(max(len(name) for name in names), MOST_LETTERS)
-    return -(-len(names) // LEGEND_LINES) * (110 + 9 * longest)
+    return round(_legend_columns(len(names)) * font * (12 + 1.2 * longest))
 
 
-def _legend(figure: Figure, classes: Classes, theme: str, left: float) -> None:
+def _legend(figure: Figure, classes: Classes, theme: str, left: float, font: float) -> None:
     shown = zip(classes.names, classes.counts, classes.colors, strict=True)
     handles = [Patch(color=color, label=f"{name[:MOST_LETTERS]}  {count:,}") for name, count, color in shown]
     figure.legend(
-        handles=handles, loc="center left", bbox_to_anchor=(left, 0.5), frameon=False, fontsize=7.5,
+        handles=handles, loc="center left", bbox_to_anchor=(left, 0.5), frameon=False, fontsize=font,
         labelcolor=INKS[theme], handlelength=1.0, handleheight=1.0, borderaxespad=0.5, columnspacing=1.2,
-        ncols=-(-len(handles) // LEGEND_LINES),
+        ncols=_legend_columns(len(handles)),
     )  # fmt: skip
 
 
@@ -194,7 +206,7 @@ def _name(figure: Figure, across: float, up: float, name: str, theme: str) -> No
         color=INKS[theme],
         ha="center",
         va="bottom",
-        fontsize=9,
+        fontsize=11,
         path_effects=halo,
     )
 

@@ -80,6 +80,18 @@ def test_the_legend_shows_every_color(theme: str) -> None:
     assert [color for color in many.colors if tuple(rgb(color).tolist()) not in legend] == []
 
 
+@pytest.mark.parametrize("n", [2, 10, 33, 60])
+def test_the_legend_is_whole_and_large(n: int) -> None:
+    """Nothing of it is cut off, and its letters are a hundredth of the picture's height at least."""
+    codes = np.arange(60 * n) % n
+    many = classes_of(codes, [f"introspection, part {code:04}" for code in range(n)])
+    points = np.random.default_rng(0).normal(size=(60 * n, 2)).astype(np.float32)
+    picture = pixels(draw_map(points, many))
+    legend = picture[:, room_map.SIZE :]
+    assert all((edge == 255).all() for edge in (legend[:4], legend[-4:], legend[:, -4:]))
+    assert room_map._legend_font(n, len(picture)) * room_map.DPI / 72 > len(picture) / 100
+
+
 def test_more_rows_are_drawn_with_smaller_points() -> None:
     """A map is neither empty with 1,000 rows nor one blot with 100,000."""
     shares = []
