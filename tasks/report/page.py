@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.report.labels import Classes
 from pumascale.tasks.report.map import Window, plane, view
 from pumascale.tasks.report.names import name_places
-from pumascale.tasks.report.tables import flatten, quality_table, show
+from pumascale.tasks.report.tables import flatten, quality_table, show, with_unit
 from pumascale.tasks.report.template import PAGE
 
 MOST_POINTS = 200_000
@@ -104,7 +104,7 @@ def _quality(quality: dict[str, Any]) -> str:
 
 def _table(name: str, content: dict[str, Any]) -> str:
     rows = "".join(
-        f"<tr><th>{html.escape(key)}</th><td>{html.escape(show(value))}</td></tr>"
+        f"<tr><th>{html.escape(key)}</th><td>{html.escape(show(with_unit(key, value)))}</td></tr>"
         for key, value in flatten(content).items()
     )
     return f"<details><summary>{html.escape(name)}</summary><table>{rows}</table></details>"

@@ -8,7 +8,7 @@ LEFT_OUT = {"token", "request", "committed", "parameters", "history", "versions"
 def stage_table(stage: str, manifest: dict[str, Any]) -> str:
     """One stage's figures, a line each."""
     figures = {name: value for name, value in flatten(manifest).items() if name.split(".")[0] not in LEFT_OUT}
-    lines = [f"| {name} | {_cell(value)} |" for name, value in figures.items()]
+    lines = [f"| {name} | {_cell(with_unit(name, value))} |" for name, value in figures.items()]
     return "\n".join([f"### {stage}", "", "| figure | value |", "|---|---|", *lines])
 
 
@@ -25,6 +25,13 @@ def quality_table(quality: dict[str, Any]) -> str:
 def _cell(value: Any) -> str:
     """A figure that stays within its cell."""
     return show(value).replace("|", "\\|").replace("\n", " ")
+
+
+def with_unit(name: str, value: Any) -> Any:
+    """Bytes and seconds, known by their names, as text with their unit; any other figure as it is."""
+    if isinstance(value, int) and ("_bytes" in name or name.startswith("peak_memory")):
+        return f"{value / 1e9:,.2f} GB" if value >= 1e9 else f"{value / 1e6:,.2f} MB"
+    return f"{show(value)} s" if isinstance(value, float) and "seconds" in name else value
 
 
 def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pumascale.tasks.report.tables import flatten, quality_table, show, stage_table
+from pumascale.tasks.report.tables import flatten, quality_table, show, stage_table, with_unit
 
 
 @pytest.mark.parametrize(
@@ -27,10 +27,25 @@ def test_figures_are_shown_as_people_read_them(value: Any, text: str) -> None:
     assert show(value) == text
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("seconds", 3.25, "3.25 s"),
+        ("seconds.knn", 1200.4, "1,200 s"),
+        ("peak_memory_of_worker", 512_300_000, "512.30 MB"),
+        ("output_bytes", 2_480_000_000, "2.48 GB"),
+        ("peak_memory", None, None),
+        ("n_rows", 1000, 1000),
+    ],
+)
+def test_bytes_and_seconds_have_their_unit(name: str, value: Any, text: Any) -> None:
+    assert with_unit(name, value) == text
+
+
 def test_a_stage_is_a_table_without_its_secrets() -> None:
     table = stage_table("build_graph", {"n_rows": 10, "seconds": {"knn": 1.5}, "token": "abc", "source": "s3://a/b"})
     assert table.splitlines() == [
-        "### build_graph", "", "| figure | value |", "|---|---|", "| n_rows | 10 |", "| seconds.knn | 1.5 |",
+        "### build_graph", "", "| figure | value |", "|---|---|", "| n_rows | 10 |", "| seconds.knn | 1.5 s |",
     ]  # fmt: skip
 
 
