@@ -13,7 +13,7 @@ INK = "#808891"
 
 def draw_loss(history: dict[str, list[float]]) -> bytes:
     """Total, validation and every single term over the reports, as PNG bytes."""
-    figure = Figure(figsize=(5.6, 3.8), dpi=170, layout="constrained")
+    figure = Figure(figsize=(4.4, 3.2), dpi=210, layout="constrained")
     axes = figure.add_subplot()
     for (name, values), color in zip(_curves(history).items(), BASE * len(history), strict=False):
         main = name in ("loss", "val_loss")
