@@ -99,6 +99,8 @@ def test_compose_services_wait_for_services_that_exist_and_can_be_waited_for() -
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             assert source == ".." or source in content["volumes"]
+        # Docker opens a port past the machine's firewall, and the keys are known to everybody.
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
 def test_the_dockerfile_copies_what_is_there() -> None:
