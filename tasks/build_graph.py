@@ -64,7 +64,7 @@ def _build(source: str, place: str, parameters: GraphParameters, compute: Comput
     from pumascale.tasks.compute.cluster import largest_peak, open_client, worker_memory
     from pumascale.tasks.compute.performance import write_performance_report
     from pumascale.tasks.graph import checks, pipeline
-    from pumascale.tasks.report.tables import stage_table
+    from pumascale.tasks.report.tables import headline, stage_table
 
     started = time.perf_counter()
     if parameters.non_finite == "error":
@@ -79,5 +79,6 @@ def _build(source: str, place: str, parameters: GraphParameters, compute: Comput
         work = {"peak_memory_of_worker": largest_peak(client)} | ({"performance_report": page} if page else {})
     origin = {"source": source, "parameters": parameters.model_dump()}
     manifest = manifests.commit(place, summary | origin | costs(started, place, source) | work)
-    publish_markdown("build-graph", stage_table("build_graph", manifest))
+    first = headline(manifest, "n_rows", "n_edges", "knn_recall", "seconds")
+    publish_markdown("build-graph", stage_table("build_graph", manifest), first)
     return manifest

@@ -75,10 +75,10 @@ def say_time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
-def publish_markdown(key: str, markdown: str) -> None:
-    """Show a table on the Prefect run."""
+def publish_markdown(key: str, markdown: str, description: str = "") -> None:
+    """Show a table on the Prefect run; the description stands on its card."""
     if TaskRunContext.get():
-        create_markdown_artifact(markdown=markdown, key=key)
+        create_markdown_artifact(markdown=markdown, key=key, description=description)
 
 
 def publish_picture(key: str, picture: bytes, description: str, older: UUID | None = None) -> UUID | None:
@@ -106,7 +106,9 @@ def publish_outputs(places: dict[str, str]) -> None:
         return
     urls = [(f"{kind} {name}", f"{place}/{name}") for kind, place in places.items() for name in FILES[kind]]
     lines = [f"| {name} | {_link(url)} |" for name, url in sorted([*places.items(), *urls])]
-    create_markdown_artifact(markdown="\n".join(["| output | where |", "|---|---|", *lines]), key="outputs")
+    create_markdown_artifact(
+        markdown="\n".join(["| output | where |", "|---|---|", *lines]), key="outputs", description="Where it is"
+    )
 
 
 def _link(url: str) -> str:

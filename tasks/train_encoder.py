@@ -62,21 +62,22 @@ def model_place(graph: str, workspace: str, parameters: TrainingParameters, salt
 
 
 def _train(source: str, graph: str, place: str, parameters: TrainingParameters) -> dict[str, Any]:
+    curve = LossCurve(Progress("train_encoder"))  # on the page before Keras, which takes its time
     from pumascale.tasks.compute.memory import memory_limit
     from pumascale.tasks.report.loss import draw_loss
-    from pumascale.tasks.report.tables import stage_table
+    from pumascale.tasks.report.tables import headline, stage_table
     from pumascale.tasks.training.fit import fit
 
     started = time.perf_counter()
     limit = memory_limit(parameters.memory_limit)
-    curve = LossCurve(Progress("train_encoder"))
     summary = fit(source, graph, place, parameters, on_progress=curve, memory_limit=limit)
     picture = draw_loss(manifests.read_json(urls.join(place, "history.json")) or {})
     urls.write_bytes(urls.join(place, "loss.png"), picture)
     fingerprint = fingerprints.fingerprint_source(source)
     origin = {"source": source, "source_fingerprint": fingerprint, "graph": graph}
     manifest = manifests.commit(place, summary | origin | costs(started, place, source, graph))
-    publish_markdown("train-encoder", stage_table("train_encoder", manifest))
+    first = headline(manifest, "n_rows", "n_held_out", "best_val_loss", "seconds")
+    publish_markdown("train-encoder", stage_table("train_encoder", manifest), first)
     curve.publish(picture)
     return manifest
 

@@ -4,6 +4,7 @@ source.zarr + model --write_embedding--> <workspace>/embeddings/<id>/embedding
 """
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -118,7 +119,7 @@ def _write(
     from pumascale.tasks.embedding.encode import encode
     from pumascale.tasks.embedding.networks import load_encoder
 
-    started = time.perf_counter()
+    started, progress = time.perf_counter(), Progress("write_embedding")
     facts = model_store.read_model(model)
     arrays.create_group(place, {"source": source, "model": model})
     changes.write_record(place, changes.record_source(source))  # before the rows are read: what changes then is seen
@@ -133,10 +134,10 @@ def _write(
         batch_size=parameters.batch_size,
         non_finite=parameters.non_finite,
         attributes={"source": source, "model": model},
-        on_progress=Progress("write_embedding"),
+        on_progress=progress,
     )
     origin = {"source": source, "model": model, "n_components": facts["n_components"]}
-    quality = _measure(source, model, embedding, labels)
+    quality = _measure(source, model, embedding, labels, progress)
     asked = {"parameters": parameters.model_dump()} | costs(started, place, source, model)
     update |= {"movement": _moved(model, embedding, since), "drift": since.drift} if since else {}
     manifest = summary | origin | update | {"request": request, "quality": quality} | asked
@@ -165,7 +166,9 @@ def _moved(model: str, embedding: str, since: Appended) -> dict[str, Any]:
     return movement(urls.join(since.previous, "embedding"), embedding)
 
 
-def _measure(source: str, model: str, embedding: str, labels: str | None) -> dict[str, Any]:
+def _measure(
+    source: str, model: str, embedding: str, labels: str | None, on_progress: Callable[[str, int, int], None]
+) -> dict[str, Any]:
     """Quality of the map where it shows the rows that the model was trained on; nothing for other rows."""
     from pumascale.tasks.quality.measure import measure
 
@@ -174,14 +177,15 @@ def _measure(source: str, model: str, embedding: str, labels: str | None) -> dic
         return {}
     asked = graph_store.read_graph_manifest(trained["graph"])["parameters"]
     metric = {name: asked[name] for name in ("metric", "metric_kwds")}
-    return measure(source, embedding, held_out=model_store.read_held_out(model), labels=labels, **metric)
+    held_out = model_store.read_held_out(model)
+    return measure(source, embedding, held_out=held_out, labels=labels, on_progress=on_progress, **metric)
 
 
 def _report(place: str, model: str, labels: str | None, texts: str | None, manifest: dict[str, Any]) -> None:
     from pumascale.tasks.report.labels import read_classes
     from pumascale.tasks.report.map import draw_map
     from pumascale.tasks.report.page import make_page
-    from pumascale.tasks.report.tables import quality_table, stage_table
+    from pumascale.tasks.report.tables import headline, quality_table, stage_table
 
     points = np.asarray(arrays.open_array(urls.join(place, "embedding"))[:])
     classes = read_classes(labels, len(points))
@@ -198,8 +202,9 @@ def _report(place: str, model: str, labels: str | None, texts: str | None, manif
         texts=None if texts is None else [str(text) for text in np.asarray(arrays.open_labels(texts)[:])],
     )
     urls.write_bytes(urls.join(place, "report.html"), page.encode())
-    publish_markdown("write-embedding", stage_table("write_embedding", manifest))
-    publish_markdown("quality", quality_table(manifest["quality"]))
+    first = headline(manifest, "n_rows", "rows_added", "seconds")
+    publish_markdown("write-embedding", stage_table("write_embedding", manifest), first)
+    publish_markdown("quality", quality_table(manifest["quality"]), "On trained and on held-out rows")
     publish_picture("map", picture, "The map")
 
 

@@ -12,6 +12,12 @@ def stage_table(stage: str, manifest: dict[str, Any]) -> str:
     return "\n".join([f"### {stage}", "", "| figure | value |", "|---|---|", *lines])
 
 
+def headline(manifest: dict[str, Any], *names: str) -> str:
+    """The figures of a stage that are looked for first, in a line."""
+    known = [name for name in names if manifest.get(name) is not None]
+    return " · ".join(f"{name.removeprefix('n_').replace('_', ' ')} {show(manifest[name])}" for name in known)
+
+
 def quality_table(quality: dict[str, Any]) -> str:
     """Quality of the map on trained and on held-out rows, side by side."""
     kinds = [kind for kind in ("trained", "held_out") if kind in quality]

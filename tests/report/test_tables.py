@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pumascale.tasks.report.tables import flatten, quality_table, show, stage_table, with_unit
+from pumascale.tasks.report.tables import flatten, headline, quality_table, show, stage_table, with_unit
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,11 @@ def test_a_stage_is_a_table_without_its_secrets() -> None:
     assert table.splitlines() == [
         "### build_graph", "", "| figure | value |", "|---|---|", "| n_rows | 10 |", "| seconds.knn | 1.5 s |",
     ]  # fmt: skip
+
+
+def test_the_headline_has_what_is_known() -> None:
+    manifest = {"n_rows": 1797, "knn_recall": None, "seconds": 12.34}
+    assert headline(manifest, "n_rows", "n_edges", "knn_recall", "seconds") == "rows 1,797 · seconds 12.34"
 
 
 def test_quality_stands_side_by_side() -> None:
