@@ -20,6 +20,7 @@ SIZE = 1400  # pixels of the longer side
 MOST_AS_DISCS = 200_000
 LEGEND_LINES = 32
 LEGEND_FONT = 12.5  # points at most, so that it is read where the Prefect UI shows the picture at a third of its size
+NAME_FONT = 11.0
 MOST_LETTERS = 24
 BACKGROUNDS = {"light": "#ffffff", "dark": "#101317"}
 INKS = {"light": "#22262b", "dark": "#e6e8eb"}
@@ -47,9 +48,7 @@ def draw_map(points: NDArray[np.float32], classes: Classes, theme: str = "light"
     if labelled:
         _legend(figure, classes, theme, width, font)
         places = {} if classes.ordered else name_places(x, y, codes, window)
-        for code, (at_x, at_y) in places.items():
-            across, up = (at_x - window[0]) / (window[1] - window[0]), (at_y - window[2]) / (window[3] - window[2])
-            _name(figure, across * width, up, classes.names[code], theme)
+        _names(figure, places, classes.names, window, picture.shape, theme)
     _note(figure, x, y, window, theme)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor=BACKGROUNDS[theme])
@@ -196,19 +195,35 @@ def _legend(figure: Figure, classes: Classes, theme: str, left: float, font: flo
     )  # fmt: skip
 
 
-def _name(figure: Figure, across: float, up: float, name: str, theme: str) -> None:
-    """Just above its place, so that a cluster of a few pixels stays visible."""
-    halo = [withStroke(linewidth=2.5, foreground=BACKGROUNDS[theme])]
-    figure.text(
-        across,
-        up + 0.005,
-        name[:MOST_LETTERS],
-        color=INKS[theme],
-        ha="center",
-        va="bottom",
-        fontsize=11,
-        path_effects=halo,
-    )
+def _names(
+    figure: Figure,
+    places: dict[int, tuple[float, float]],
+    names: list[str],
+    window: Window,
+    shape: tuple[int, ...],
+    theme: str,
+) -> None:
+    """Names just above their places, inside the picture; one that would lie over a larger class's is left out."""
+    halo, (height, width) = [withStroke(linewidth=2.5, foreground=BACKGROUNDS[theme])], shape[:2]
+    taken: list[Window] = []
+    for code, (x, y) in places.items():
+        name = names[code][:MOST_LETTERS]
+        half, high = 0.33 * NAME_FONT * DPI / 72 * len(name), 1.3 * NAME_FONT * DPI / 72
+        middle = float(np.clip((x - window[0]) / (window[1] - window[0]) * width, half, width - half))
+        foot = (y - window[2]) / (window[3] - window[2]) * height + 0.005 * SIZE
+        box = (middle - half, middle + half, foot, foot + high)
+        if any(overlap(box, other) for other in taken):
+            continue
+        taken.append(box)
+        figure.text(
+            middle / (figure.get_figwidth() * DPI), foot / height, name,
+            color=INKS[theme], ha="center", va="bottom", fontsize=NAME_FONT, path_effects=halo,
+        )  # fmt: skip
+
+
+def overlap(one: Window, other: Window) -> bool:
+    """Whether two boxes (x0, x1, y0, y1) share a point."""
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
 def _note(figure: Figure, x: NDArray[np.float32], y: NDArray[np.float32], window: Window, theme: str) -> None:

@@ -6,19 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 CELLS = 40  # along each side of the map
-MOST_NAMES = 40
 LEAST_SHARE = 0.25  # of a class must lie around its place, and half of what lies there must be of the class
 
 
 def name_places(
     x: NDArray[np.float32], y: NDArray[np.float32], codes: NDArray[np.int64], window: tuple[float, float, float, float]
 ) -> dict[int, tuple[float, float]]:
-    """Class code to a place in the units of the map, for the largest classes that gather somewhere."""
+    """Class code to a place in the units of the map, for the classes that gather somewhere, the largest first."""
     x0, x1, y0, y1 = window
     columns, lines = _cells(x, x0, x1), _cells(y, y0, y1)
     everyone = _around(columns, lines)
     places = {}
-    for code in np.unique(codes)[:MOST_NAMES]:
+    for code in np.unique(codes):
         mine = codes == code
         around = _around(columns[mine], lines[mine])
         column, line = np.unravel_index(int(np.argmax(around)), around.shape)

@@ -102,8 +102,12 @@ function writeNames() {
   const style = getComputedStyle(document.documentElement);
   pen.font = "600 13px system-ui, sans-serif"; pen.textAlign = "center"; pen.lineJoin = "round"; pen.lineWidth = 3.5;
   pen.strokeStyle = style.getPropertyValue("--paper"); pen.fillStyle = style.getPropertyValue("--ink");
+  // The largest class first; a name that would lie over another waits until somebody zooms in.
+  const taken = [];
   for (const [name, at, up] of data.places) {
-    const px = left + scale * at, py = top_ - scale * up - 6;
+    const px = left + scale * at, py = top_ - scale * up - 6, half = pen.measureText(name).width / 2 + 3;
+    if (taken.some(([x0, y0, wide]) => Math.abs(x0 - px) < wide + half && Math.abs(y0 - py) < 16)) continue;
+    taken.push([px, py, half]);
     pen.strokeText(name, px, py); pen.fillText(name, px, py);
   }
 }

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pumascale.tasks.report import map as room_map
@@ -116,3 +118,12 @@ def test_ranges_have_no_names_on_the_map(points: NDArray[np.float32], classes: C
 def test_scattered_classes_have_no_name_on_the_map() -> None:
     x, y = np.random.default_rng(0).uniform(size=(2, 2000)).astype(np.float32)
     assert name_places(x, y, np.arange(2000) % 2, view(x, y)) == {}
+
+
+def test_a_name_that_would_lie_over_another_is_left_out_and_one_at_the_edge_is_whole() -> None:
+    places = {0: (0.5, 0.5), 1: (0.52, 0.5), 2: (0.5, 0.1), 3: (1.0, 0.9)}
+    figure = Figure((10, 10), dpi=room_map.DPI)
+    names = ["first", "over it", "below", "at the edge"]
+    room_map._names(figure, places, names, (0, 1, 0, 1), (1400, 1400, 3), "light")
+    assert [text.get_text() for text in figure.texts] == ["first", "below", "at the edge"]
+    assert figure.texts[-1].get_window_extent(FigureCanvasAgg(figure).get_renderer()).x1 < 1400
