@@ -1,5 +1,6 @@
 """From the words of a command line to parameter groups: `graph.n_neighbors=30` and YAML files."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -23,7 +24,7 @@ GROUPS: dict[str, type[Group]] = {
 
 
 def read_groups(settings: list[str], document: str, allowed: tuple[str, ...]) -> dict[str, Group]:
-    """Groups from a YAML `document`, with the `settings` over it.
+    """The groups that a command has, from a YAML `document` with the `settings` over it.
 
     Parameters
     ----------
@@ -45,7 +46,17 @@ def read_groups(settings: list[str], document: str, allowed: tuple[str, ...]) ->
         values.setdefault(group, {})[name] = value
     for group in values:
         _check_group(group, allowed)
-    return {group: make_group(group, content) for group, content in values.items()}
+    return {group: make_group(group, values.get(group, {})) for group in allowed}
+
+
+def read_file(path: Path) -> str:
+    """The text of a parameters file; InputError where there is none."""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"--parameters {path} cannot be read: {error}. Expected a YAML file of groups and their values."
+        ) from None
 
 
 def make_group(group: str, values: dict[str, Any]) -> Group:
@@ -67,7 +78,7 @@ def _describe(group: str, model: type[Group], problem: dict[str, Any]) -> str:
 
 
 def _read_document(document: str) -> dict[str, dict[str, Any]]:
-    content = yaml.safe_load(document) or {}
+    content = _load(document, "The parameters file") or {}
     if not isinstance(content, dict) or not all(isinstance(group, dict) for group in content.values()):
         raise InputError("The parameters file must map groups to their values, such as 'graph: {n_neighbors: 30}'.")
     return {str(group): dict(values) for group, values in content.items()}
@@ -78,7 +89,14 @@ def _split(setting: str) -> tuple[str, str, Any]:
     group, dot, name = path.partition(".")
     if not (equals and dot and group and name):
         raise InputError(f"--set {setting}: expected GROUP.NAME=VALUE, such as graph.n_neighbors=30.")
-    return group.strip(), name.strip(), yaml.safe_load(value)
+    return group.strip(), name.strip(), _load(value, f"The value of --set {setting}")
+
+
+def _load(text: str, name: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{name} is not YAML: {error}. Expected such as 30, cosine, [8, 4] or {{p: 3}}.") from None
 
 
 def _check_group(group: str, allowed: tuple[str, ...]) -> None:

@@ -36,3 +36,10 @@ def test_a_wrong_setting_says_what_to_change(setting: str, reason: str) -> None:
 def test_a_file_that_is_no_mapping_is_refused() -> None:
     with pytest.raises(InputError, match="must map groups"):
         read_groups([], "- 1", EVERY)
+
+
+def test_what_is_no_yaml_is_refused() -> None:
+    with pytest.raises(InputError, match=r"The value of --set graph.metric_kwds=\{p is not YAML"):
+        read_groups(["graph.metric_kwds={p"], "", EVERY)
+    with pytest.raises(InputError, match="The parameters file is not YAML"):
+        read_groups([], "graph: {n_neighbors: 3", EVERY)
