@@ -69,6 +69,7 @@ def _build(source: str, place: str, parameters: GraphParameters, compute: Comput
     started = time.perf_counter()
     if parameters.non_finite == "error":
         finite.check_finite(source)
+    checks.check_values(source, parameters)
     page = urls.join(place, "dask-report.html") if compute.performance_report else None
     with open_client(compute) as client, write_performance_report(client, page):
         run, memory = partial(bounded_map, client), worker_memory(client)

@@ -4,7 +4,7 @@ from pumascale.tasks.graph import memory, metrics
 from pumascale.tasks.graph.plan import make_plan
 from pumascale.tasks.graph.target import CATEGORICAL
 from pumascale.tasks.parameters import GraphParameters
-from pumascale.tasks.storage import arrays, urls
+from pumascale.tasks.storage import arrays, finite, urls
 from pumascale.tasks.storage.errors import InputError
 
 
@@ -29,6 +29,20 @@ def check(source: str, parameters: GraphParameters) -> None:
         )
     if parameters.labels:
         _check_target(source, parameters.labels, n_rows, parameters)
+
+
+def check_values(source: str, parameters: GraphParameters) -> None:
+    """Read all rows once, where the metric has no meaning for some of them, and refuse those.
+
+    Raises
+    ------
+    InputError
+        With a value that came, and what the metric takes.
+    """
+    if parameters.metric not in metrics.BINARY | metrics.NON_NEGATIVE or parameters.precomputed_knn:
+        return
+    for _, block in finite.read_blocks(arrays.open_source(source)):
+        metrics.check_values(parameters.metric, block[finite.finite_rows(block)], source)
 
 
 def check_memory(source: str, parameters: GraphParameters, worker_memory: int | None) -> None:

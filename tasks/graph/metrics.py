@@ -49,7 +49,7 @@ def check_metric(metric: str, name: str = "graph.metric", also: tuple[str, ...] 
 
 def check_values(metric: str, rows: NDArray[Any], source: str) -> None:
     """Refuse rows that the metric has no meaning for."""
-    if metric in NON_NEGATIVE and rows.min() < 0:
+    if metric in NON_NEGATIVE and (rows < 0).any():
         raise InputError(
             f"{source} has negative values, such as {rows.min():.4g}; metric {metric!r} is one of distributions. "
             "Expected values of 0 and more: choose another metric, or shift the data."

@@ -16,7 +16,6 @@ def local_neighbors(task: PartitionTask) -> dict[str, Any]:
     """Neighbours of a partition's rows among themselves, with global ids, into scratch."""
     plan, parameters = task.plan, task.plan.parameters
     ids, data = read(plan.part(task.partition, "rows")), read_data(plan, task.partition)
-    metrics.check_values(parameters.metric, data, plan.source)
     indices, distances = knn.nearest_neighbors(
         data,
         min(parameters.n_neighbors, len(ids)),

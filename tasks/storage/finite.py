@@ -1,5 +1,6 @@
 """Rows with NaN or inf: finding them, and saying which they are."""
 
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -24,6 +25,13 @@ def finite_rows(block: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(block.reshape(len(block), -1)).all(axis=1))
 
 
+def read_blocks(rows: zarr.Array[Any]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """All rows once, as (first row, block) of about 64 MB and of whole chunks."""
+    step = max(int(rows.chunks[0]), BLOCK_BYTES // (4 * prod(rows.shape[1:])) // rows.chunks[0] * rows.chunks[0])
+    for start, stop in arrays.row_blocks(rows.shape[0], step):
+        yield start, read_block(rows, start, stop)
+
+
 def check_finite(source: str) -> None:
     """Read all rows once, block by block, and refuse NaN and inf. Integers and booleans need no reading.
 
@@ -36,9 +44,8 @@ def check_finite(source: str) -> None:
     if rows.dtype.kind != "f":
         return
     n_bad, first = 0, -1
-    step = max(int(rows.chunks[0]), BLOCK_BYTES // (4 * prod(rows.shape[1:])) // rows.chunks[0] * rows.chunks[0])
-    for start, stop in arrays.row_blocks(rows.shape[0], step):
-        bad = np.flatnonzero(~finite_rows(read_block(rows, start, stop)))
+    for start, block in read_blocks(rows):
+        bad = np.flatnonzero(~finite_rows(block))
         first = start + int(bad[0]) if n_bad == 0 and len(bad) else first
         n_bad += len(bad)
     if n_bad:
