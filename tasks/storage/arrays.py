@@ -17,6 +17,7 @@ from pumascale.tasks.storage.errors import InputError
 
 SHARD_BYTES = 32 * 2**20
 CHUNK_BYTES = 256 * 2**10
+MOST_LISTED = 20  # arrays of a group, in a message
 
 # A lost object must be an error and never a row of fill values; older Zarr lacks the switch, see `_require_chunks`.
 _HAS_MISSING_SWITCH = "read_missing_chunks" in zarr.config.get("array")
@@ -114,14 +115,18 @@ def find_array(url: str) -> zarr.Array[Any]:
 
 
 def _describe_absence(url: str) -> str:
+    if urls.is_local(url) and urls.local_path(url).is_file():
+        return f"{url} is a file. Expected a Zarr array, which is a folder: zarr.save_array(FOLDER, values) writes one."
     try:
-        names = sorted(name for name, _ in open_group(url).arrays())
+        members = open_group(url).members(max_depth=None)
+        names = sorted(name for name, member in members if isinstance(member, zarr.Array))
     except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.NodeTypeValidationError):
         return f"No Zarr array at {url}. Expected the URL of an array (v2 or v3): check the spelling and the bucket."
     if not names:
         return f"{url} is a Zarr group without arrays. Expected the URL of an array."
-    listed = ", ".join(urls.join(url, name) for name in names)
-    return f"{url} is a Zarr group. Expected one of the arrays inside it: {listed}."
+    listed = ", ".join(urls.join(url, name) for name in names[:MOST_LISTED])
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return f"{url} is a Zarr group. Expected one of the arrays inside it: {listed}{more}."
 
 
 def open_labels(url: str) -> zarr.Array[Any]:

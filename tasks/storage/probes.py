@@ -1,5 +1,6 @@
 """Is this store one that the commits can be trusted to? Asked once, before any work."""
 
+import re
 import secrets
 
 import fsspec
@@ -15,6 +16,7 @@ def check_reachable(url: str) -> None:
     The work itself waits a minute for a store that is away; a misspelt endpoint should not have to.
     """
     if not urls.is_s3(url):
+        _check_protocol(url)
         return
     settings = {"retries": {"max_attempts": 1}, "connect_timeout": 5, "read_timeout": 10}
     fs = fsspec.filesystem("s3", **{**urls.S3_OPTIONS, "config_kwargs": settings})
@@ -36,6 +38,18 @@ def check_reachable(url: str) -> None:
         ) from None
     except OSError:
         return  # it answers, though not well: the work itself is patient with that
+
+
+def _check_protocol(url: str) -> None:
+    if urls.is_local(url):
+        return
+    try:
+        fsspec.get_filesystem_class(re.split("::|://", url)[0])
+    except (ValueError, ImportError) as error:
+        raise InputError(
+            f"{url} is on no store that is known: {error}. Expected a path, s3://... or another URL of fsspec's: "
+            "check the spelling, or install the package that it needs."
+        ) from None
 
 
 def check_workspace(workspace: str) -> None:

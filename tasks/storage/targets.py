@@ -10,7 +10,7 @@ target which drops an old version removes the data only when it is the last one.
 import hashlib
 from typing import Any
 
-from pumascale.tasks.storage import manifests, urls
+from pumascale.tasks.storage import manifests, probes, urls
 from pumascale.tasks.storage.errors import InputError
 
 COMMITS = "_commits"
@@ -23,6 +23,7 @@ OBJECTS = ("map.png", "map-dark.png", "report.html", "source.json", "zarr.json")
 
 def check_target(target: str) -> None:
     """Refuse a place that holds something which this pipeline did not make."""
+    probes.check_reachable(target)
     objects = urls.list_objects(target)
     strangers = [name for name in objects if not name.startswith(f"{COMMITS}/")]
     if strangers or (objects and newest(target) is None):
@@ -36,6 +37,15 @@ def newest(target: str) -> dict[str, Any] | None:
     """The newest version of `target`: its `version`, the URL of its `embedding`; None before the first."""
     names = sorted(urls.list_objects(urls.join(target, COMMITS)))
     return _read_version(target, names[-1]) if names else None
+
+
+def find_map(url: str) -> str:
+    """URL of the finished embedding at `url`, or of the newest version of the target there."""
+    version = newest(urls.absolute(url))
+    embedding = urls.absolute(url) if version is None else str(version["embedding"])
+    if manifests.read_manifest(embedding) is None:
+        raise InputError(f"{url} holds no finished map. Expected the URL of an embedding, or of a target.")
+    return embedding
 
 
 def _read_version(target: str, name: str) -> dict[str, Any] | None:
