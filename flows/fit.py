@@ -31,7 +31,7 @@ def fit(
         compute: Where the work runs.
         force: Make everything anew, beside what is there.
     """
-    preflight(source, workspace, None, None, graph, training)
+    preflight(source, workspace, None, None, graph, training, compute=compute)
     salt = str(runtime.flow_run.id) if force else None
     built = build_graph(source, workspace, graph, compute, salt)
     return summarize(built, train_encoder(source, built.url, workspace, training, salt))

@@ -45,7 +45,7 @@ def fit_transform(
         compute: Where the work runs.
         force: Make everything anew, beside what is there.
     """
-    preflight(source, workspace, target, labels, graph, training)
+    preflight(source, workspace, target, labels, graph, training, embedding, compute)
     salt = str(runtime.flow_run.id) if force else None
     built = build_graph(source, workspace, graph, compute, salt)
     trained = train_encoder(source, built.url, workspace, training, salt)

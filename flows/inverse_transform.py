@@ -6,6 +6,7 @@ from prefect import flow, runtime
 
 from pumascale.flows.fit_transform import DEFAULT_EMBEDDING
 from pumascale.tasks.parameters import EmbeddingParameters
+from pumascale.tasks.preflight import preflight_inverse
 from pumascale.tasks.stage import summarize
 from pumascale.tasks.write_rows import write_rows
 
@@ -27,5 +28,6 @@ def inverse_transform(
         embedding: Rows per forward pass.
         force: Make it anew, beside what is there.
     """
+    preflight_inverse(coordinates, model, workspace)
     salt = str(runtime.flow_run.id) if force else None
     return summarize(write_rows(coordinates, model, workspace, embedding, salt))

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 
@@ -22,6 +22,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
+Result = TypeVar("Result")
 Source = Annotated[str, typer.Argument(help="URL of a Zarr array, rows along axis 0.")]
 Workspace = Annotated[str, typer.Option(help="URL prefix for graphs, models and embeddings.")]
 Target = Annotated[str | None, typer.Option(help="A place where readers always find the newest finished map.")]
@@ -43,7 +44,9 @@ def fit_transform(
 ) -> None:
     """The main job: graph, encoder, map."""
     groups = _groups(settings, parameters, ("graph", "training", "embedding", "compute"))
-    _check_fit(source, workspace, target, labels, groups)
+    from pumascale.tasks.preflight import preflight
+
+    _result(lambda: preflight(source, workspace, target, labels, **groups))
     from pumascale.flows.fit_transform import fit_transform as flow
 
     _run(lambda: flow(source, workspace, target=target, labels=labels, force=force, **groups))
@@ -59,7 +62,9 @@ def fit(
 ) -> None:
     """Graph and encoder: prints the URL of a model for `transform`, then the manifest."""
     groups = _groups(settings, parameters, ("graph", "training", "compute"))
-    _check_fit(source, workspace, None, None, groups)
+    from pumascale.tasks.preflight import preflight
+
+    _result(lambda: preflight(source, workspace, None, None, **groups))
     from pumascale.flows.fit import fit as flow
 
     _run(lambda: flow(source, workspace, force=force, **groups), shown="model")
@@ -78,7 +83,9 @@ def transform(
 ) -> None:
     """Place the rows of SOURCE with a trained model."""
     groups = _groups(settings, parameters, ("embedding",))
-    _check_model(model)
+    from pumascale.tasks.preflight import preflight_transform
+
+    _result(lambda: preflight_transform(source, model, target, workspace, labels, **groups))
     from pumascale.flows.transform import transform as flow
 
     _run(lambda: flow(source, model, target=target, workspace=workspace, labels=labels, force=force, **groups))
@@ -101,7 +108,9 @@ def update(
     """Place the rows appended to SOURCE since the newest version of the target: for every night."""
     groups = _groups(settings, parameters, ("embedding", "compute"))
     options: dict[str, Any] = {"workspace": workspace, "labels": labels, "retrain_above": retrain_above, "force": force}
-    _check_update(source, model, target, options)
+    from pumascale.tasks.preflight import preflight_update
+
+    _result(lambda: preflight_update(source, model, target, **options | groups))
     from pumascale.flows.update import update as flow
 
     _run(lambda: flow(source, model, target, **options | groups))
@@ -118,7 +127,9 @@ def inverse_transform(
 ) -> None:
     """Rows back from COORDINATES, by the decoder."""
     groups = _groups(settings, parameters, ("embedding",))
-    _check_model(model)
+    from pumascale.tasks.preflight import preflight_inverse
+
+    _result(lambda: preflight_inverse(coordinates, model, workspace))
     from pumascale.flows.inverse_transform import inverse_transform as flow
 
     _run(lambda: flow(coordinates, model, workspace=workspace, force=force, **groups))
@@ -132,6 +143,9 @@ def export(
     labels: Labels = None,
 ) -> None:
     """The newest finished MAP for map viewers, dataframes and single-cell tools."""
+    from pumascale.tasks.preflight import preflight_export
+
+    _result(lambda: preflight_export(map_url, place, labels))
     from pumascale.flows.export import export as flow
 
     _run(lambda: flow(map_url, place, to, labels))
@@ -149,9 +163,10 @@ def serve() -> None:
 @app.command()
 def latest(target: Annotated[str, typer.Argument(help="URL of a target.")]) -> None:
     """Print the URL of the newest finished embedding of TARGET."""
-    from pumascale.tasks.storage.targets import newest
+    from pumascale.tasks.storage import probes, targets
 
-    version = newest(target)
+    _result(lambda: probes.check_reachable(target))
+    version = _result(lambda: targets.newest(target))
     if version is None:
         _fail(f"{target} holds no finished version. Expected a target that a run has published to.")
     else:
@@ -163,9 +178,12 @@ def demo(
     workspace: Annotated[str, typer.Option(help="A folder for the demo.")] = "pumascale-demo",
 ) -> None:
     """The main job on scikit-learn's bundled digits: a map, its pictures and its report."""
+    from pumascale.tasks.demo_source import write_digits
+    from pumascale.tasks.storage.probes import check_workspace
+
+    _result(lambda: check_workspace(workspace))
     _quiet()
     from pumascale.flows.fit_transform import fit_transform as flow
-    from pumascale.tasks.demo_source import write_digits
 
     source, labels = write_digits(workspace)
     result = _result(lambda: flow(source, workspace, labels=labels))
@@ -176,44 +194,10 @@ def demo(
 
 
 def _groups(settings: list[str] | None, path: Path | None, allowed: tuple[str, ...]) -> dict[str, Any]:
-    """The parameter groups that `--parameters` and `--set` ask for, checked before anything heavy is imported."""
-    from pumascale.tasks.settings import read_groups
-    from pumascale.tasks.storage.errors import InputError
+    """The parameter groups of a command, as `--parameters` and `--set` ask for them over their defaults."""
+    from pumascale.tasks.settings import read_file, read_groups
 
-    try:
-        return dict(read_groups(settings or [], path.read_text() if path else "", allowed))
-    except (InputError, OSError) as error:
-        _fail(str(error))
-
-
-def _check_fit(source: str, workspace: str, target: str | None, labels: str | None, groups: dict[str, Any]) -> None:
-    """What the flow checks first, before a server is started for it."""
-    from pumascale.tasks.parameters import GraphParameters, TrainingParameters
-    from pumascale.tasks.preflight import preflight
-
-    graph, training = groups.get("graph", GraphParameters()), groups.get("training", TrainingParameters())
-    _refused(lambda: preflight(source, workspace, target, labels, graph, training))
-
-
-def _check_model(model: str) -> None:
-    from pumascale.tasks.storage import model_store, urls
-
-    _refused(lambda: model_store.read_model(urls.absolute(model)))
-
-
-def _check_update(source: str, model: str, target: str, options: dict[str, Any]) -> None:
-    from pumascale.tasks.preflight import preflight_update
-
-    _refused(lambda: preflight_update(source, model, target, **options))
-
-
-def _refused(check: Callable[[], object]) -> None:
-    from pumascale.tasks.storage.errors import InputError
-
-    try:
-        check()
-    except InputError as error:
-        _fail(str(error))
+    return dict(_result(lambda: read_groups(settings or [], read_file(path) if path else "", allowed)))
 
 
 def _run(work: Callable[[], dict[str, Any]], shown: str | None = None) -> None:
@@ -225,7 +209,8 @@ def _run(work: Callable[[], dict[str, Any]], shown: str | None = None) -> None:
     print(json.dumps(result))
 
 
-def _result(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _result(work: Callable[[], Result]) -> Result:
+    """What `work` gives; where it fails, the reason in one line and the end."""
     from pumascale.tasks.storage.errors import InputError
 
     try:

@@ -52,7 +52,7 @@ def split(
         fit_deployment: Flow/deployment that trains, such as one on a pool with GPUs.
         transform_deployment: Flow/deployment that writes the map.
     """
-    preflight(source, workspace, target, labels, graph, training)
+    preflight(source, workspace, target, labels, graph, training, embedding)
     check_deployments(graph_deployment, fit_deployment, transform_deployment)
     rows = {"source": source, "workspace": workspace}
     asked = rows | {"graph": graph.model_dump(), "compute": compute.model_dump()}

@@ -6,6 +6,7 @@ from prefect import flow, runtime
 
 from pumascale.flows.fit_transform import DEFAULT_EMBEDDING
 from pumascale.tasks.parameters import EmbeddingParameters
+from pumascale.tasks.preflight import preflight_transform
 from pumascale.tasks.stage import summarize
 from pumascale.tasks.write_embedding import write_embedding
 
@@ -31,5 +32,6 @@ def transform(
         embedding: Placing the rows.
         force: Make it anew, beside what is there.
     """
+    preflight_transform(source, model, target, workspace, labels, embedding)
     salt = str(runtime.flow_run.id) if force else None
     return summarize(write_embedding(source, model, workspace, embedding, labels, target, salt))

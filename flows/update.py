@@ -48,7 +48,7 @@ def update(
         force: Place every row anew, which a source that changed in place needs.
     """
     salt = str(runtime.flow_run.id) if force else None
-    since = preflight_update(source, model, target, workspace, labels, retrain_above, force)
+    since = preflight_update(source, model, target, workspace, labels, retrain_above, force, embedding, compute)
     if since.n_rows > since.n_rows_before:
         since.drift = measure_drift(source, since.model, since.n_rows_before, retrain_above)
     retrained = _retrain(source, since, workspace, compute, salt) if since.drift.get("over") else ()

@@ -9,7 +9,7 @@ from prefect import task
 
 from pumascale.tasks.run_page import publish_markdown
 from pumascale.tasks.stage import with_a_store
-from pumascale.tasks.storage import manifests, targets, urls
+from pumascale.tasks.storage import targets, urls
 from pumascale.tasks.storage.errors import InputError
 
 Format = Literal["parquet", "anndata"]
@@ -41,7 +41,7 @@ def export_map(map_url: str, place: str, to: Format = "parquet", labels: str | N
     from pumascale.tasks.embedding.anndata import to_anndata
     from pumascale.tasks.embedding.parquet import to_parquet
 
-    embedding, place = find_map(map_url), urls.absolute(place)
+    embedding, place = targets.find_map(map_url), urls.absolute(place)
     if to == "anndata" and labels:
         raise InputError("An AnnData store has its own labels, in obs. Leave labels out, or export to parquet.")
     array = urls.join(embedding, "embedding")
@@ -52,13 +52,3 @@ def export_map(map_url: str, place: str, to: Format = "parquet", labels: str | N
     done = {"embedding": embedding, "place": place, "to": to} | with_a_store(place, write)
     publish_markdown("export-map", f"{done['n_rows']:,} rows of `{embedding}` as {to}: `{place}`")
     return done
-
-
-def find_map(map_url: str) -> str:
-    """URL of the finished embedding at `map_url`, or of the newest version of the target there."""
-    url = urls.absolute(map_url)
-    version = targets.newest(url)
-    embedding = url if version is None else str(version["embedding"])
-    if manifests.read_manifest(embedding) is None:
-        raise InputError(f"{map_url} holds no finished map. Expected the URL of an embedding, or of a target.")
-    return embedding

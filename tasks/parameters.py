@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+BYTES = r"^\d+(\.\d+)? ?[kKMGT]?i?B$"
+
 
 def _field(default: Any, help: str, **bounds: Any) -> Any:
     return Field(default, description=help, **bounds)
@@ -149,7 +151,7 @@ class TrainingParameters(Group):
         None,
         "Memory for the rows and edges of training by gradients, such as '4GB'; what is larger is streamed by "
         "partitions. None: half of this machine's.",
-        pattern=r"^\d+(\.\d+)? ?[kKMGT]?i?B$",
+        pattern=BYTES,
     )
     checkpoint_minutes: float = _field(5.0, "Minutes between checkpoints, from which a killed run goes on.", ge=0)
     random_state: int = _field(42, "Seed of weights, sampling and held-out rows.", ge=0)
@@ -177,7 +179,9 @@ class ComputeParameters(Group):
         None, "An existing Dask scheduler, such as tcp://host:8786; None: a local cluster."
     )
     n_workers: int | None = _field(None, "Worker processes of the local cluster; None: from the machine.", ge=1)
-    memory_limit: str | None = _field(None, "Memory per worker, such as '4GB'; None: the machine's, shared out.")
+    memory_limit: str | None = _field(
+        None, "Memory per worker, such as '4GB'; None: the machine's, shared out.", pattern=BYTES
+    )
     cluster_class: str | None = _field(
         None, "Any Dask cluster class, 'package.module:Class', instead of a local cluster."
     )

@@ -1,12 +1,14 @@
 """Everything that can be refused is refused here, before a machine starts to work.
 
-The one file that looks into every task's room, and only at its `checks`.
+The one file that looks into every task's room, and only at its checks. What is cheap to know is asked first: the
+graph's checks import pynndescent, which takes seconds.
 """
 
 from pumascale.tasks.appended import Appended, find_appended
-from pumascale.tasks.parameters import GraphParameters, TrainingParameters
+from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters, GraphParameters, TrainingParameters
 from pumascale.tasks.recipe import read_recipe
 from pumascale.tasks.storage import arrays, model_store, probes, targets, urls
+from pumascale.tasks.storage.errors import InputError
 
 
 def preflight(
@@ -16,24 +18,29 @@ def preflight(
     labels: str | None,
     graph: GraphParameters,
     training: TrainingParameters,
+    embedding: EmbeddingParameters | None = None,
+    compute: ComputeParameters | None = None,
 ) -> None:
     """Check a request as a whole.
+
+    Parameters
+    ----------
+    embedding, compute : optional
+        None where the request has no map, or its graph is built from another machine.
 
     Raises
     ------
     InputError
         With what came, what was expected and what to change.
     """
-    from pumascale.tasks.graph import checks as graph_checks
     from pumascale.tasks.training import checks as training_checks
 
     source = urls.absolute(source)
-    graph_checks.check(source, graph)
+    _check_map(source, target, labels, embedding)
+    if embedding:
+        _check_policies(graph, embedding)
     training_checks.check(source, training)
-    if labels:
-        arrays.check_labels(source, labels)
-    if target:
-        targets.check_target(urls.absolute(target))
+    _check_graph(source, graph, compute)
     probes.check_workspace(urls.absolute(workspace))
 
 
@@ -45,6 +52,8 @@ def preflight_update(
     labels: str | None,
     retrain_above: float | None,
     force: bool,
+    embedding: EmbeddingParameters,
+    compute: ComputeParameters,
 ) -> Appended:
     """Check an update as a whole, and find what it has to do.
 
@@ -53,10 +62,96 @@ def preflight_update(
     InputError
         With what came, what was expected and what to change; nothing is written then.
     """
+    probes.check_reachable(urls.absolute(model))
     since = find_appended(source, model, target, force)
-    if labels:
-        arrays.check_labels(urls.absolute(source), labels)
+    _check_map(urls.absolute(source), target, labels, embedding)
     if retrain_above is not None:
-        read_recipe(since.model)  # refused now rather than on the night when it is needed
+        # Refused now rather than on the night when it is needed.
+        read_recipe(since.model)
+        _check_compute(compute)
     probes.check_workspace(urls.absolute(workspace or model_store.workspace_of(model)))
     return since
+
+
+def preflight_transform(
+    source: str,
+    model: str,
+    target: str | None,
+    workspace: str | None,
+    labels: str | None,
+    embedding: EmbeddingParameters,
+) -> None:
+    """Check a transform as a whole.
+
+    Raises
+    ------
+    InputError
+        With what came, what was expected and what to change.
+    """
+    source, model = urls.absolute(source), urls.absolute(model)
+    probes.check_reachable(model)
+    model_store.check_rows(source, model_store.read_model(model))
+    _check_map(source, target, labels, embedding)
+    probes.check_workspace(urls.absolute(workspace or model_store.workspace_of(model)))
+
+
+def preflight_inverse(coordinates: str, model: str, workspace: str | None) -> None:
+    """Check an inverse transform as a whole.
+
+    Raises
+    ------
+    InputError
+        With what came, what was expected and what to change.
+    """
+    model = urls.absolute(model)
+    probes.check_reachable(model)
+    model_store.check_coordinates(urls.absolute(coordinates), model)
+    probes.check_workspace(urls.absolute(workspace or model_store.workspace_of(model)))
+
+
+def preflight_export(map_url: str, place: str, labels: str | None) -> None:
+    """Check what can be known of an export: that there is a map, and labels for it.
+
+    Raises
+    ------
+    InputError
+        With what came, what was expected and what to change.
+    """
+    for url in (map_url, place):
+        probes.check_reachable(urls.absolute(url))
+    embedding = targets.find_map(map_url)
+    if labels:
+        arrays.check_labels(urls.join(embedding, "embedding"), labels)
+
+
+def _check_map(source: str, target: str | None, labels: str | None, embedding: EmbeddingParameters | None) -> None:
+    arrays.open_source(source)
+    for url in (labels, embedding and embedding.texts):
+        if url:
+            arrays.check_labels(source, url)
+    if target:
+        targets.check_target(urls.absolute(target))
+
+
+def _check_policies(graph: GraphParameters, embedding: EmbeddingParameters) -> None:
+    if graph.non_finite == "skip" and embedding.non_finite == "error":
+        raise InputError(
+            "graph.non_finite=skip came with embedding.non_finite=error: the graph would go on without rows of NaN or "
+            "inf, and the map would stop at them. Expected embedding.non_finite=nan as well, or neither."
+        )
+
+
+def _check_graph(source: str, graph: GraphParameters, compute: ComputeParameters | None) -> None:
+    from pumascale.tasks.graph import checks
+
+    checks.check(source, graph)
+    if compute:
+        checks.check_memory(source, graph, _check_compute(compute))
+
+
+def _check_compute(compute: ComputeParameters) -> int | None:
+    """Bytes per worker, where the parameters say so."""
+    from pumascale.tasks.compute import cluster
+
+    cluster.check_cluster(compute)
+    return cluster.asked_memory(compute)

@@ -11,7 +11,6 @@ from pumascale.tasks.parameters import EmbeddingParameters
 from pumascale.tasks.run_page import Progress, publish_markdown
 from pumascale.tasks.stage import Stage, costs, run_stage
 from pumascale.tasks.storage import arrays, fingerprints, manifests, model_store, urls
-from pumascale.tasks.storage.errors import InputError
 
 
 def write_rows(
@@ -45,23 +44,12 @@ def write_rows(
         urls.absolute(coordinates),
         urls.absolute(model),
     )
-    _check(coordinates, model, model_store.read_model(model))
+    model_store.check_coordinates(coordinates, model)
     root = urls.absolute(workspace or model_store.workspace_of(model))
     data, options = fingerprints.fingerprint_source(coordinates), parameters.of_the_result()
     name = fingerprints.request_id("rows", model=model, source=data, parameters=options, salt=salt)
     place = urls.join(root, "rows", name)
     return run_stage("write_rows", place, [coordinates, model], partial(_write, coordinates, model, place, parameters))
-
-
-def _check(coordinates: str, model: str, facts: dict[str, Any]) -> None:
-    shape = arrays.open_source(coordinates).shape
-    if shape[1:] != (facts["n_components"],):
-        raise InputError(
-            f"{coordinates} has shape {shape}; the model's maps have {facts['n_components']} components. "
-            "Expected coordinates (n, n_components) of this model."
-        )
-    if urls.read_bytes(urls.join(model, "decoder.keras")) is None:
-        raise InputError(f"{model} has no decoder. Train with training.parametric_reconstruction=true to get one.")
 
 
 def _write(coordinates: str, model: str, place: str, parameters: EmbeddingParameters) -> dict[str, Any]:

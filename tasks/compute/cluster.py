@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 
 from pumascale.tasks.compute.logs import forwarded_logs
@@ -91,6 +92,26 @@ def _connect(address: Any) -> Client:
             f"The Dask scheduler at {address} does not answer: {error}. "
             "Expected the address of a running scheduler, such as tcp://host:8786."
         ) from None
+
+
+def check_cluster(parameters: ComputeParameters) -> None:
+    """Refuse, before any work, a scheduler that does not answer and a cluster class that is not there.
+
+    Raises
+    ------
+    InputError
+        With what came, what was expected and what to change.
+    """
+    if parameters.scheduler_address:
+        _connect(parameters.scheduler_address).close()
+    elif parameters.cluster_class:
+        _load_class(parameters.cluster_class)
+
+
+def asked_memory(parameters: ComputeParameters) -> int | None:
+    """Bytes per worker of the local cluster that is asked for; None where only the cluster itself can say."""
+    elsewhere = parameters.scheduler_address or parameters.cluster_class
+    return None if elsewhere or parameters.memory_limit is None else int(parse_bytes(parameters.memory_limit))
 
 
 def worker_memory(client: Client) -> int | None:

@@ -56,3 +56,15 @@ def check_rows(source: str, facts: dict[str, Any]) -> None:
             f"{source} has rows of shape {array.shape[1:]}; the model takes rows of shape {tuple(facts['row_shape'])}. "
             "Give the source that it was trained on, or rows of the same shape."
         )
+
+
+def check_coordinates(coordinates: str, place: str) -> None:
+    """Refuse places on a map that are not of this model's maps, and a model without a way back from them."""
+    n_components, shape = read_model(place)["n_components"], arrays.open_source(coordinates).shape
+    if shape[1:] != (n_components,):
+        raise InputError(
+            f"{coordinates} has shape {shape}; the model's maps have {n_components} components. "
+            "Expected coordinates (n, n_components) of this model."
+        )
+    if urls.read_bytes(urls.join(place, "decoder.keras")) is None:
+        raise InputError(f"{place} has no decoder. Train with training.parametric_reconstruction=true to get one.")

@@ -127,6 +127,7 @@ def test_the_run_page_has_pictures_tables_and_progress(tmp_path: Path, digits: t
     [
         ({"graph": GraphParameters(n_neighbors=500)}, "too few for graph.n_neighbors"),
         ({"graph": GraphParameters(metric="euclidian")}, "Did you mean 'euclidean'"),
+        ({"graph": GraphParameters(metric="jaccard")}, "has values other than 0 and 1; metric 'jaccard' compares sets"),
         ({"training": TrainingParameters(encoder="nowhere:made")}, "nowhere"),
     ],
 )

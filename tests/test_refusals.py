@@ -1,0 +1,152 @@
+"""What a user gets wrong, at the command line: one line that says what came, what was expected and what to change.
+
+Each is refused before any work: nothing is written, no server and no cluster is started.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from pumascale.flows import shell
+from tests.s3.fixtures import changed_environment
+
+ROWS = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+
+
+def write(url: Path, values: np.ndarray, **options: object) -> None:
+    zarr.create_array(str(url), shape=values.shape, dtype=values.dtype, chunks=values.shape, **options)[:] = values
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with sources, good and bad, and what else the commands below name."""
+    folder = tmp_path_factory.mktemp("here")
+    write(folder / "rows", ROWS)
+    write(folder / "labels", np.arange(39))
+    write(folder / "line", np.arange(40.0))
+    write(folder / "complex", np.ones((40, 6), np.complex64))
+    write(folder / "dates", np.zeros((40, 6), "M8[s]"), zarr_format=2)
+    zarr.create_array(str(folder / "strings"), data=np.full((40, 6), "a"), zarr_format=2)
+    zarr.create_array(str(folder / "empty"), shape=(0, 6), dtype="f4", chunks=(1, 6))
+    zarr.open_group(str(folder / "group"), mode="w").create_group("deep")
+    write(folder / "group" / "one", ROWS)
+    write(folder / "group" / "deep" / "two", ROWS)
+    np.save(folder / "rows.npy", ROWS)
+    (folder / "bad.yaml").write_text("graph: {n_neighbors: 3")
+    (folder / "list.yaml").write_text("- graph")
+    (folder / "thesis").mkdir()
+    (folder / "thesis" / "chapter.txt").write_text("years of work")
+    return folder
+
+
+def assert_refused(here: Path, capsys: pytest.CaptureFixture[str], reason: str, *words: str) -> None:
+    """The command ends with one line on stderr, and all files are as they were."""
+    before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
+    with pytest.raises(SystemExit) as ended:
+        shell.app(list(words))
+    out, said = capsys.readouterr()
+    assert (ended.value.code, out) == (1, "")
+    assert re.match(f"pumascale: .*{reason}.*\n$", said), said
+    assert {path: path.stat().st_mtime_ns for path in here.rglob("*")} == before
+
+
+SOURCES = {
+    "nowhere": "No Zarr array at .*nowhere. Expected the URL of an array",
+    "group": "is a Zarr group. Expected one of the arrays inside it: .*group/deep/two, .*group/one.",
+    "line": r"has shape \(40,\). Rows of numbers are expected",
+    "empty": r"has shape \(0, 6\), so it holds no data",
+    "complex": "has dtype complex64. Floats, integers or booleans are expected",
+    "dates": r"has dtype datetime64\[s\]. Floats, integers or booleans are expected",
+    "strings": "has dtype <U1. Floats, integers or booleans are expected",
+    "rows.npy": r"rows.npy is a file. Expected a Zarr array, which is a folder: zarr.save_array",
+    "s4://bucket/rows": "s4://bucket/rows is on no store that is known: Protocol not known: s4. Expected a path, s3",
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_bad_source(
+    here: Path, source: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(here)
+    assert_refused(here, capsys, SOURCES[source], "fit-transform", source, "--workspace", "w")
+
+
+OPTIONS = {
+    "--set graph.n_neighbors=40": "has 40 rows, too few for graph.n_neighbors=40. Expected at least 41 rows",
+    "--set graph.n_neighbour=5": "graph.n_neighbour is unknown. Did you mean 'n_neighbors'?",
+    "--set grpah.n_neighbors=5": "Group 'grpah' is unknown here. Did you mean 'graph'?",
+    "--set graph.n_neighbors=1": "graph.n_neighbors=1: Input should be greater than or equal to 2",
+    "--set graph.n_neighbors=[3": r"The value of --set graph.n_neighbors=\[3 is not YAML",
+    "--set graph.metric=cosin": "graph.metric='cosin' is unknown. Did you mean 'cosine'?",
+    "--set graph.partition_rows=64 --set graph.n_neighbors=30": "partition_rows=64 is too small .* at least 120",
+    "--set compute.memory_limit=500MB": "worker has 476.8 MiB of memory, too little .* at least .* GiB: raise compute",
+    "--set compute.memory_limit=much": "compute.memory_limit='much': String should match pattern",
+    "--set compute.scheduler_address=tcp://127.0.0.1:9": "scheduler at tcp://127.0.0.1:9 does not answer",
+    "--set compute.cluster_class=nowhere:Cluster": "compute.cluster_class='nowhere:Cluster' cannot be imported",
+    "--set graph.non_finite=skip": "Expected embedding.non_finite=nan as well, or neither",
+    "--set embedding.texts=nowhere": "No Zarr array at .*nowhere",
+    "--set graph.labels=labels": "has 39 labels for 40 rows. Expected one label per row",
+    "--labels labels": "has 39 labels for 40 rows. Expected one label per row",
+    "--target thesis": "exists and was not made by pumascale .*chapter.txt .* choose another URL",
+    "--target s4://bucket/map": "is on no store that is known",
+    "--workspace rows.npy": "The workspace .*rows.npy cannot be written: .* Expected a writable folder or bucket",
+    "--workspace s4://bucket": "is on no store that is known",
+    "--parameters bad.yaml": "The parameters file is not YAML",
+    "--parameters list.yaml": "must map groups to their values",
+    "--parameters none.yaml": "--parameters none.yaml cannot be read: .*No such file",
+    "--parameters rows.npy": "--parameters rows.npy cannot be read: .*codec",
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_bad_option(
+    here: Path, options: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(here)
+    monkeypatch.setattr("pumascale.tasks.compute.cluster.CONNECT_SECONDS", 1)
+    words = ["fit-transform", "rows", "--workspace", "w", *options.split()]
+    assert_refused(here, capsys, OPTIONS[options], *words)
+
+
+COMMANDS = {
+    "transform rows --model nowhere": "nowhere holds no finished model",
+    "update rows --model nowhere --target t": "nowhere holds no finished model",
+    "inverse-transform rows --model nowhere": "nowhere holds no finished model",
+    "export nowhere map.parquet": "nowhere holds no finished map",
+    "latest nowhere": "holds no finished version",
+    "latest s4://bucket/map": "is on no store that is known",
+    "fit rows --workspace w --set embedding.batch_size=5": "Group 'embedding' is unknown here",
+    "demo --workspace rows.npy": "The workspace rows.npy cannot be written",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_bad_command(
+    here: Path, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(here)
+    assert_refused(here, capsys, COMMANDS[command], *command.split())
+
+
+STORE = {
+    "AWS_SECRET_ACCESS_KEY=wrong": "refused these credentials",
+    "AWS_ACCESS_KEY_ID=wrong": "refused these credentials",
+    "AWS_ENDPOINT_URL_S3=http://127.0.0.1:9": "The store of s3://.* does not answer: EndpointConnectionError",
+}
+
+
+@pytest.mark.parametrize("change", STORE)
+def test_a_bad_store(here: Path, s3: str, change: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name, _, value = change.partition("=")
+    with changed_environment({name: value}):
+        assert_refused(here, capsys, STORE[change], "fit-transform", f"{s3}/rows", "--workspace", f"{s3}/work")
+        assert_refused(here, capsys, STORE[change], "fit-transform", str(here / "rows"), "--workspace", f"{s3}/work")
+
+
+def test_a_bucket_that_is_not_there(here: Path, s3_server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for source, workspace in ((str(here / "rows"), "s3://no-such-bucket/w"), ("s3://no-such-bucket/rows", "w")):
+        reason = "There is no bucket 'no-such-bucket'"
+        assert_refused(here, capsys, reason, "fit-transform", source, "--workspace", workspace)
