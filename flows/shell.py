@@ -20,15 +20,27 @@ os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+HELP = """Parametric UMAP at scale: from a Zarr array to a published map.
+
+Progress goes to stderr; the last line of stdout is the run's manifest as one line of JSON.
+"""
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
 
 Result = TypeVar("Result")
-Source = Annotated[str, typer.Argument(help="URL of a Zarr array, rows along axis 0.")]
-Workspace = Annotated[str, typer.Option(help="URL prefix for graphs, models and embeddings.")]
-Target = Annotated[str | None, typer.Option(help="A place where readers always find the newest finished map.")]
-Labels = Annotated[str | None, typer.Option(help="URL of a Zarr array with one label per row.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="GROUP.NAME=VALUE, such as graph.n_neighbors=30.")]
-ParameterFile = Annotated[Path | None, typer.Option("--parameters", help="YAML file of groups and their values.")]
+URL: dict[str, Any] = {"metavar": "URL"}
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="URL of a Zarr array, rows along axis 0.")]
+Workspace = Annotated[str, typer.Option(**URL, help="Prefix of what is made: graphs, models, embeddings.")]
+OwnWorkspace = Annotated[str | None, typer.Option(**URL, help="By default the model's own workspace.")]
+Model = Annotated[str, typer.Option(**URL, help="A trained model.")]
+Target = Annotated[str | None, typer.Option(**URL, help="A place where readers always find the newest finished map.")]
+Labels = Annotated[str | None, typer.Option(**URL, help="A Zarr array with one label per row.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="GROUP.NAME=VALUE", help="A parameter, such as graph.n_neighbors=30; many times."),
+]
+ParameterFile = Annotated[
+    Path | None, typer.Option("--parameters", metavar="FILE", help="YAML of groups, such as graph: {n_neighbors: 30}.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Make everything anew, beside what is there.")]
 
 
@@ -73,9 +85,9 @@ def fit(
 @app.command()
 def transform(
     source: Source,
-    model: Annotated[str, typer.Option(help="URL of a trained model.")],
+    model: Model,
     target: Target = None,
-    workspace: Annotated[str | None, typer.Option(help="By default the model's own workspace.")] = None,
+    workspace: OwnWorkspace = None,
     labels: Labels = None,
     settings: Settings = None,
     parameters: ParameterFile = None,
@@ -94,9 +106,9 @@ def transform(
 @app.command()
 def update(
     source: Source,
-    model: Annotated[str, typer.Option(help="URL of a trained model.")],
-    target: Annotated[str, typer.Option(help="The place of the map's versions.")],
-    workspace: Annotated[str | None, typer.Option(help="By default the model's own workspace.")] = None,
+    model: Model,
+    target: Annotated[str, typer.Option(**URL, help="The place of the map's versions.")],
+    workspace: OwnWorkspace = None,
     labels: Labels = None,
     retrain_above: Annotated[
         float | None, typer.Option(min=0, max=1, help="Drift above which the model is trained anew on all rows.")
@@ -118,9 +130,11 @@ def update(
 
 @app.command("inverse-transform")
 def inverse_transform(
-    coordinates: Annotated[str, typer.Argument(help="URL of a Zarr array of coordinates, such as an embedding's.")],
-    model: Annotated[str, typer.Option(help="URL of a model with a decoder.")],
-    workspace: Annotated[str | None, typer.Option(help="By default the model's own workspace.")] = None,
+    coordinates: Annotated[
+        str, typer.Argument(metavar="COORDINATES", help="URL of a Zarr array, such as an embedding's.")
+    ],
+    model: Annotated[str, typer.Option(**URL, help="A model with a decoder.")],
+    workspace: OwnWorkspace = None,
     settings: Settings = None,
     parameters: ParameterFile = None,
     force: Force = False,
@@ -138,7 +152,7 @@ def inverse_transform(
 @app.command()
 def export(
     map_url: Annotated[str, typer.Argument(metavar="MAP", help="URL of an embedding, or of a target.")],
-    place: Annotated[str, typer.Argument(help="URL of the Parquet file, or of the AnnData store.")],
+    place: Annotated[str, typer.Argument(metavar="PLACE", help="URL of the Parquet file, or of the AnnData store.")],
     to: Annotated[Literal["parquet", "anndata"], typer.Option(help="anndata: obsm/X_pumap.")] = "parquet",
     labels: Labels = None,
 ) -> None:
@@ -161,7 +175,7 @@ def serve() -> None:
 
 
 @app.command()
-def latest(target: Annotated[str, typer.Argument(help="URL of a target.")]) -> None:
+def latest(target: Annotated[str, typer.Argument(metavar="TARGET", help="URL of a target.")]) -> None:
     """Print the URL of the newest finished embedding of TARGET."""
     from pumascale.tasks.storage import probes, targets
 
@@ -175,7 +189,7 @@ def latest(target: Annotated[str, typer.Argument(help="URL of a target.")]) -> N
 
 @app.command()
 def demo(
-    workspace: Annotated[str, typer.Option(help="A folder for the demo.")] = "pumascale-demo",
+    workspace: Annotated[str, typer.Option(**URL, help="A place for the demo.")] = "pumascale-demo",
 ) -> None:
     """The main job on scikit-learn's bundled digits: a map, its pictures and its report."""
     from pumascale.tasks.demo_source import write_digits
