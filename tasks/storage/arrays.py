@@ -108,7 +108,7 @@ def find_array(url: str) -> zarr.Array[Any]:
         raise InputError(_describe_absence(url)) from None
     except PermissionError as error:
         raise InputError(
-            f"{url} refused these credentials: {error}. Check the key, the secret and the policy."
+            f"{url} may not be read: {error}. Check the rights of the file, or the key, the secret and the policy."
         ) from None
     except (OSError, ValueError, BotoCoreError) as error:
         raise InputError(f"{url} cannot be opened as a Zarr array: {type(error).__name__}: {error}") from error
