@@ -229,6 +229,8 @@ def _result(work: Callable[[], Result]) -> Result:
 
     try:
         return work()
+    except KeyboardInterrupt:
+        _fail("Stopped. What is finished stays, and the same command goes on from there.", code=130)
     except Exception as error:
         if "PUMASCALE_TRACEBACK" in os.environ:
             raise
@@ -236,9 +238,9 @@ def _result(work: Callable[[], Result]) -> Result:
         _fail(f"{type(error).__name__}: {error}{story}".removeprefix("InputError: "))
 
 
-def _fail(reason: str) -> NoReturn:
+def _fail(reason: str, code: int = 1) -> NoReturn:
     print("pumascale: " + " ".join(reason.split()), file=sys.stderr)
-    raise typer.Exit(1)
+    raise typer.Exit(code)
 
 
 def _quiet() -> None:

@@ -1,4 +1,4 @@
-"""One Prefect server for all flow tests, and digits small enough that a whole run takes seconds."""
+"""One Prefect server and one Dask worker for all flow tests, and digits small enough that a run takes seconds."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +10,17 @@ from sklearn.datasets import load_digits
 
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters, TrainingParameters
 from pumascale.tasks.storage import arrays
+from tests.flows import cluster
 
 GRAPH = GraphParameters(n_neighbors=10, recall_sample=50)
 TRAINING = TrainingParameters(encoder="mlp", n_epochs=20, loss_report_frequency=2, hidden_units=[32])
-COMPUTE = ComputeParameters(n_workers=1)
+COMPUTE = ComputeParameters(cluster_class="tests.flows.cluster:shared")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def prefect_server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
+def servers(s3_server: str) -> Iterator[None]:
+    # After the S3 server: its keys are in the environment of the worker.
+    with cluster.started(), prefect_test_harness(server_startup_timeout=120):
         yield
 
 

@@ -1,5 +1,6 @@
 """The main job on a real Prefect server with real Dask workers: what is made, reused, made again, and refused."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +26,54 @@ def run(source: str, workspace: str, **changes: Any) -> dict[str, Any]:
     return fit_transform(source, workspace, **{"graph": GRAPH, "training": TRAINING, "compute": COMPUTE} | changes)
 
 
-def test_the_main_job_from_rows_to_map_and_only_once(tmp_path: Path, digits: tuple[str, str]) -> None:
-    source, labels = digits
-    workspace = str(tmp_path / "work")
-    first = run(source, workspace, labels=labels, target=str(tmp_path / "map"))
+@dataclass(frozen=True)
+class Made:
+    """What was asked for, and the run's manifest."""
+
+    source: str
+    labels: str
+    workspace: str
+    target: str
+    result: dict[str, Any]
+
+    def again(self, **changes: Any) -> dict[str, Any]:
+        """The same request once more."""
+        return run(self.source, self.workspace, labels=self.labels, **changes)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The main job, once."""
+    folder = tmp_path_factory.mktemp("made")
+    source, labels = write_digits(str(folder / "data"))
+    workspace, target = str(folder / "work"), str(folder / "map")
+    return Made(
+        source, labels, workspace, target, run(source, workspace, labels=labels, target=target, compute=REPORTED)
+    )
+
+
+def test_the_main_job_from_rows_to_map(made: Made) -> None:
+    first = made.result
     assert first["cached"] == []
     assert first["version"] == 1
     assert (first["n_rows"], first["n_components"]) == (500, 2)
+    assert list(first["seconds"]) == ["build_graph", "train_encoder", "write_embedding"]
     check_outputs(first)
     check_quality(first["quality"])
 
-    again = run(source, workspace, labels=labels, target=str(tmp_path / "map"), compute=REPORTED)
-    assert again["cached"] == ["build_graph", "train_encoder", "write_embedding"]
-    assert {name: again[name] for name in ("graph", "model", "embedding", "version")} == {
-        name: first[name] for name in ("graph", "model", "embedding", "version")
-    }
 
-    urls.remove_tree(first["embedding"])
-    third = run(source, workspace, labels=labels)
-    assert third["cached"] == ["build_graph", "train_encoder"]
+def test_what_is_there_is_not_made_again(made: Made) -> None:
+    first, stages = made.result, ["build_graph", "train_encoder", "write_embedding"]
+    again = made.again(target=made.target)
+    assert again["cached"] == stages
+    for name in ("graph", "model", "embedding", "version", "quality"):
+        assert again[name] == first[name]
 
-    other = run(source, workspace, labels=labels, training=TRAINING.model_copy(update={"min_dist": 0.5}))
+    for stage, name in zip(stages, ("graph", "model", "embedding"), strict=True):
+        urls.remove_tree(first[name])
+        assert made.again()["cached"] == [other for other in stages if other != stage]
+
+    other = made.again(training=TRAINING.model_copy(update={"min_dist": 0.5}))
     assert other["cached"] == ["build_graph"]
     assert other["graph"] == first["graph"]
     assert other["model"] != first["model"]
@@ -63,11 +91,13 @@ def check_outputs(result: dict[str, Any]) -> None:
     assert (Path(result["model"]) / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert "http" not in (place / "report.html").read_text().split("<script")[0]
     assert not (Path(result["graph"]) / "scratch").exists()
+    assert "</html>" in (Path(result["graph"]) / "dask-report.html").read_text()
 
 
 def check_quality(quality: dict[str, Any]) -> None:
-    assert quality["knn_recall"] == 1.0
+    assert (quality["knn_recall"], quality["knn_recall_sample"], quality["n_neighbors"]) == (1.0, 50, 15)
     for kind in ("trained", "held_out"):
+        assert quality[kind]["sample"] == {"trained": 450, "held_out": 50}[kind]
         assert quality[kind]["trustworthiness"] > 0.7
         assert 0.05 < quality[kind]["neighbor_recall"] <= 1
         assert quality[kind]["label_accuracy"] > 0.3
@@ -92,10 +122,9 @@ def test_rows_come_back_from_the_map(tmp_path: Path, digits: tuple[str, str]) ->
     assert np.mean((rows - original) ** 2) < np.mean(original**2)
 
 
-def test_a_model_without_a_decoder_has_no_way_back(tmp_path: Path, digits: tuple[str, str]) -> None:
-    result = run(digits[0], str(tmp_path / "work"))
+def test_a_model_without_a_decoder_has_no_way_back(made: Made) -> None:
     with pytest.raises(InputError, match="has no decoder"):
-        inverse_transform(f"{result['embedding']}/embedding", result["model"])
+        inverse_transform(f"{made.result['embedding']}/embedding", made.result["model"])
 
 
 def test_the_same_job_on_object_storage(s3: str) -> None:
@@ -106,8 +135,7 @@ def test_the_same_job_on_object_storage(s3: str) -> None:
     assert run(source, f"{s3}/work", labels=labels)["cached"] == ["build_graph", "train_encoder", "write_embedding"]
 
 
-def test_the_run_page_has_pictures_tables_and_progress(tmp_path: Path, digits: tuple[str, str]) -> None:
-    made = run(digits[0], str(tmp_path / "work"), labels=digits[1], compute=REPORTED)
+def test_the_run_page_has_pictures_tables_and_progress(made: Made) -> None:
     with get_client(sync_client=True) as client:
         artifacts = client.read_artifacts()
     kinds = {(artifact.type, artifact.key) for artifact in artifacts}
@@ -117,8 +145,7 @@ def test_the_run_page_has_pictures_tables_and_progress(tmp_path: Path, digits: t
         table = next(str(artifact.data) for artifact in artifacts if artifact.key == stage)
         for figure in ("seconds", "peak_memory", "input_bytes", "output_bytes"):
             assert f"| {figure} | " in table
-    page = f"{made['graph']}/dask-report.html"
-    assert "</html>" in Path(page).read_text()
+    page = f"{made.result['graph']}/dask-report.html"
     assert any(f"| performance_report | {page} |" in str(artifact.data) for artifact in artifacts)
 
 
