@@ -145,14 +145,14 @@ def test_wrong_keys_are_said(s3: str) -> None:
 
 
 def test_a_wrong_endpoint_or_bucket_is_said_at_once(s3: str) -> None:
-    checks = (arrays.open_source, probes.check_reachable, probes.check_workspace)
-    for check in checks:
-        with pytest.raises(InputError, match="There is no bucket 'no-such-bucket'"):
-            check("s3://no-such-bucket/source")
-    with changed_environment({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}):
-        for check in checks:
-            with pytest.raises(InputError, match="does not answer: EndpointConnectionError"):
-                check(f"{s3}/source")
+    """By `open_source` and `check_workspace` too: tests/test_refusals.py."""
+    with pytest.raises(InputError, match="There is no bucket 'no-such-bucket'"):
+        probes.check_reachable("s3://no-such-bucket/source")
+    with (
+        changed_environment({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}),
+        pytest.raises(InputError, match="does not answer: EndpointConnectionError"),
+    ):
+        probes.check_reachable(f"{s3}/source")
 
 
 def test_a_good_store_passes_and_keeps_no_probe(workspace: str) -> None:
