@@ -1,7 +1,7 @@
 """The keys of the store are nowhere in what a deployed run leaves behind, and neither are wrong ones in its error.
 
-The worker has them in its environment, as the README asks. Looked through: every object of the bucket, all files of
-the server and the worker (their database too), what the API shows, and the console.
+The worker has them in its environment, or its pool names a block that has them. Looked through: every object of the
+bucket, all files of the server and the worker (their database too), what the API shows, and the console.
 """
 
 import base64
@@ -13,14 +13,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prefect.blocks.system import Secret
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from pumascale.tasks.storage import urls
 from tests.deployments.conftest import Finished
-from tests.deployments.runs import completed, request
-from tests.deployments.server import ROOT, Server
+from tests.deployments.runs import completed, find, request, start, wait
+from tests.deployments.server import POOL, ROOT, Server
 from tests.s3.server import ACCESS_KEY, SECRET_KEY
 
 WRONG = "planted-wrong-key-7Yp2"
+WRONG_IN_BLOCK = "planted-wrong-key-4Lw9"
 FAILING = """
 import json, sys
 from pumascale.flows.fit_transform import fit_transform
@@ -96,3 +99,41 @@ def test_no_key_is_left_by_a_run_nor_by_one_that_the_store_refuses(server: Serve
     assert holders(parts, bucket), "the search finds nothing at all"
     assert holders(parts, SECRET_KEY) == []
     assert holders(parts, WRONG) == []
+
+
+def save_block(server: Server, secret: str) -> None:
+    """The block `secret/store`, as a person fills it in on the UI's page of blocks."""
+    keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": secret}
+    with temporary_settings({PREFECT_API_URL: server.api}):
+        Secret(value=keys).save("store", overwrite=True)
+
+
+@pytest.fixture
+def keys_of_a_block(server: Server) -> Iterator[None]:
+    """The runs of the pool have their keys from a block, wrong ones; afterwards from the worker's environment again."""
+    pool = f"{server.api}/work_pools/{POOL}"
+    template = httpx.get(pool, timeout=30).raise_for_status().json()["base_job_template"]
+    save_block(server, WRONG_IN_BLOCK)
+    server.run(sys.executable, "deployments/credentials.py", "secret/store", "--pool", POOL)
+    yield
+    httpx.patch(pool, json={"base_job_template": template}, timeout=30).raise_for_status()
+
+
+def test_the_keys_of_a_block_reach_the_runs_and_nothing_else(server: Server, keys_of_a_block: None, s3: str) -> None:
+    asked = {name: value for name, value in request(s3).items() if name != "training"}
+    refused = wait(server, start(server, find(server, "graph"), asked).json()["id"])
+    assert "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY" in refused["state"]["message"]
+    save_block(server, SECRET_KEY)
+    assert completed(server, start(server, find(server, "graph"), asked).json()["id"]) == {"build_graph": "Completed"}
+
+    parts = objects(s3) | files(server) | shown(server)
+    assert holders(parts, "prefect.blocks.secret.store.aws_secret_access_key"), "the pool does not name the block"
+    assert holders(parts, SECRET_KEY) == []
+    assert holders(parts, WRONG_IN_BLOCK) == []
+
+
+def test_a_block_or_a_pool_that_is_not_there_is_said(server: Server) -> None:
+    command = [sys.executable, "deployments/credentials.py", "secret/nowhere", "--pool", POOL]
+    done = subprocess.run(command, cwd=ROOT, env=server.environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "No block 'secret/nowhere' or no work pool" in done.stderr
