@@ -1,26 +1,102 @@
 """The deployed system: a real server, a real worker, deployments from `prefect.yaml`, runs by API."""
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
+import yaml
 import zarr
 
 from pumascale.tasks.storage import urls
 from tests.deployments.conftest import Finished
 from tests.deployments.runs import artifacts, completed, find, logs, read, request, start
-from tests.deployments.server import Server
+from tests.deployments.server import ROOT, Server
+
+
+def made(bucket: str, kind: str) -> str:
+    """URL of the one graph, model or embedding of the bucket."""
+    folder = urls.join(bucket, "work", kind)
+    (name,) = {name.split("/")[0] for name in urls.list_objects(folder)}
+    return urls.join(folder, name)
 
 
 def test_a_run_by_api_makes_a_map_and_a_second_trigger_does_not_run_twice(server: Server, finished: Finished) -> None:
     assert set(completed(server, finished.run).values()) == {"Completed"}
     assert read(server, finished.second)["state_name"] == "Cancelled"
-    embeddings = urls.join(finished.bucket, "work", "embeddings")
-    made = {name.split("/")[0] for name in urls.list_objects(embeddings)}
-    assert len(made) == 1
-    embedding = zarr.open_array(urls.join(embeddings, made.pop(), "embedding"), mode="r")
+    embedding = zarr.open_array(urls.join(made(finished.bucket, "embeddings"), "embedding"), mode="r")
     assert np.isfinite(np.asarray(embedding[:])).all()
-    kinds = {(artifact["type"], artifact["key"]) for artifact in artifacts(server, finished.run)}
-    assert {("image", "map"), ("image", "loss"), ("markdown", "quality")} <= kinds
+
+
+def test_the_run_page_has_tables_pictures_and_links_to_every_output(server: Server, finished: Finished) -> None:
+    found = artifacts(server, finished.run)
+    by_key = {artifact["key"]: artifact for artifact in found if artifact["key"]}
+    assert len(by_key) == len([artifact for artifact in found if artifact["key"]])  # the curve that grew is one
+    assert {key for key, artifact in by_key.items() if artifact["type"] == "image"} == {"map", "loss"}
+    for stage, rows in {
+        "build-graph": ("n_rows", "n_edges", "knn_recall", "knn_recall_interval"),
+        "train-encoder": ("n_rows", "n_held_out", "best_val_loss"),
+        "write-embedding": ("n_rows", "n_components"),
+    }.items():
+        for row in (*rows, "seconds", "input_bytes", "output_bytes", "peak_memory"):
+            assert f"\n| {row} | " in by_key[stage]["data"], (stage, row)
+    assert "neighbor_recall" in by_key["quality"]["data"]
+    outputs = by_key["outputs"]["data"]
+    for kind, file in {"graphs": "", "models": "/encoder.keras", "embeddings": "/report.html"}.items():
+        url = made(finished.bucket, kind) + file
+        assert f"[{url}]({url})" in outputs
+
+
+def test_the_server_knows_what_each_output_was_made_from(server: Server, finished: Finished) -> None:
+    source = urls.join(finished.bucket, "rows")
+    graph, model, embedding = (made(finished.bucket, kind) for kind in ("graphs", "models", "embeddings"))
+    expected = {graph: {source}, model: {source, graph}, embedding: {source, model}}
+    assert {place: upstream(server, place) for place in expected} == expected
+
+
+def upstream(server: Server, asset: str) -> set[str]:
+    """The assets that the asset was made from, by the event of its making."""
+    asked = {
+        "event": {"name": ["prefect.asset.materialization.succeeded"]},
+        "resource": {"id": [asset]},
+        "occurred": {"since": "2020-01-01T00:00:00Z"},
+    }
+    found: list[dict[str, Any]] = (
+        httpx.post(f"{server.api}/events/filter", json={"filter": asked}, timeout=30)
+        .raise_for_status()
+        .json()["events"]
+    )
+    assert len(found) == 1
+    return {one["prefect.resource.id"] for one in found[0]["related"] if one["prefect.resource.role"] == "asset"}
+
+
+def test_a_run_by_command_finds_what_the_one_by_api_has_made(server: Server, finished: Finished) -> None:
+    asked = json.dumps(request(finished.bucket))
+    said = server.call("deployment", "run", "fit-transform/pumascale", "--params", asked)
+    found = re.search(r"UUID: ([0-9a-f-]{36})", said)
+    assert found, said
+    assert set(completed(server, found[1]).values()) == {"Cached"}
+    assert [artifact["key"] for artifact in artifacts(server, found[1])] == ["outputs"]
+
+
+def test_the_other_pools_take_what_the_deployments_give_them_and_refuse_what_is_none(server: Server) -> None:
+    pools = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["definitions"]["pools"]
+    kinds = {"docker": ["docker"], "gpu": ["kubernetes", "--base-job-template", "deployments/k8s-gpu.json"]}
+    for kind, words in kinds.items():
+        server.call("work-pool", "create", pools[kind]["name"], "--type", *words)
+        assert deploy(server, pools[kind], {}).status_code == 201
+    refused = deploy(server, pools["gpu"], {"gpus": -3})
+    assert refused.status_code == 422
+    assert "-3 is less than the minimum of 0" in refused.text
+
+
+def deploy(server: Server, pool: dict[str, Any], changes: dict[str, Any]) -> httpx.Response:
+    """Deploy `fit` on a pool, with the job variables that `prefect.yaml` has for it."""
+    asked = {"name": "elsewhere", "flow_id": find(server, "fit")["flow_id"], "work_pool_name": pool["name"]}
+    job = {"job_variables": pool["job_variables"] | changes}
+    return httpx.post(f"{server.api}/deployments/", json=asked | job, timeout=30)
 
 
 def test_the_log_of_the_run_has_the_steps_of_its_stages(server: Server, finished: Finished) -> None:
