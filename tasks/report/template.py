@@ -105,8 +105,10 @@ function writeNames() {
   // The largest class first; a name that would lie over another waits until somebody zooms in.
   const taken = [];
   for (const [name, at, up] of data.places) {
-    const px = left + scale * at, py = top_ - scale * up - 6, half = pen.measureText(name).width / 2 + 3;
-    if (taken.some(([x0, y0, wide]) => Math.abs(x0 - px) < wide + half && Math.abs(y0 - py) < 16)) continue;
+    const x0 = left + scale * at, py = top_ - scale * up - 6, half = pen.measureText(name).width / 2 + 3;
+    if (x0 < 0 || x0 > canvas.clientWidth) continue;
+    const px = Math.max(half, Math.min(x0, canvas.clientWidth - half));
+    if (taken.some(([x1, y1, wide]) => Math.abs(x1 - px) < wide + half && Math.abs(y1 - py) < 16)) continue;
     taken.push([px, py, half]);
     pen.strokeText(name, px, py); pen.fillText(name, px, py);
   }
