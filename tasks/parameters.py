@@ -173,7 +173,7 @@ class EmbeddingParameters(Group):
 
 
 class ComputeParameters(Group):
-    """Where the work runs."""
+    """Where the work of the graph runs (Dask)."""
 
     scheduler_address: str | None = _field(
         None, "An existing Dask scheduler, such as tcp://host:8786; None: a local cluster."
