@@ -10,7 +10,7 @@ from typing import Any
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
 from pumascale.tasks.run_page import Progress, publish_markdown
 from pumascale.tasks.stage import Stage, costs, run_stage
-from pumascale.tasks.storage import fingerprints, finite, manifests, urls
+from pumascale.tasks.storage import fingerprints, manifests, urls
 
 
 def build_graph(
@@ -67,9 +67,7 @@ def _build(source: str, place: str, parameters: GraphParameters, compute: Comput
     from pumascale.tasks.report.tables import headline, stage_table
 
     started = time.perf_counter()
-    if parameters.non_finite == "error":
-        finite.check_finite(source)
-    checks.check_values(source, parameters)
+    checks.check_rows(source, parameters)
     page = urls.join(place, "dask-report.html") if compute.performance_report else None
     with open_client(compute) as client, write_performance_report(client, page):
         run, memory = partial(bounded_map, client), worker_memory(client)

@@ -10,6 +10,8 @@ from pumascale.tasks.recipe import read_recipe
 from pumascale.tasks.storage import arrays, model_store, probes, targets, urls
 from pumascale.tasks.storage.errors import InputError
 
+SMALL_BYTES = 2**28  # a source up to here is looked through at once; the stage reads a larger one, once
+
 
 def preflight(
     source: str,
@@ -145,6 +147,8 @@ def _check_graph(source: str, graph: GraphParameters, compute: ComputeParameters
     from pumascale.tasks.graph import checks
 
     checks.check(source, graph)
+    if arrays.open_source(source).nbytes <= SMALL_BYTES:
+        checks.check_rows(source, graph)
     if compute:
         checks.check_memory(source, graph, _check_compute(compute))
 

@@ -25,6 +25,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with sources, good and bad, and what else the commands below name."""
     folder = tmp_path_factory.mktemp("here")
     write(folder / "rows", ROWS)
+    holes = ROWS.copy()
+    holes[7, 2], holes[30] = np.nan, np.inf
+    write(folder / "nan", holes)
     write(folder / "labels", np.arange(39))
     write(folder / "line", np.arange(40.0))
     write(folder / "complex", np.ones((40, 6), np.complex64))
@@ -62,6 +65,7 @@ SOURCES = {
     "dates": r"has dtype datetime64\[s\]. Floats, integers or booleans are expected",
     "strings": "has dtype <U1. Floats, integers or booleans are expected",
     "rows.npy": r"rows.npy is a file. Expected a Zarr array, which is a folder: zarr.save_array",
+    "nan": "has NaN or inf in 2 of its 40 rows, first in row 7. Expected finite numbers .*graph.non_finite=skip",
     "s4://bucket/rows": "s4://bucket/rows is on no store that is known: Protocol not known: s4. Expected a path, s3",
 }
 
@@ -75,6 +79,8 @@ def test_a_bad_source(
 
 
 OPTIONS = {
+    "--set graph.metric=hellinger": "has negative values, .* 'hellinger' is one of distributions. Expected values of 0",
+    "--set graph.metric=jaccard": "has values other than 0 and 1; metric 'jaccard' compares sets. Expected binary rows",
     "--set graph.n_neighbors=40": "has 40 rows, too few for graph.n_neighbors=40. Expected at least 41 rows",
     "--set graph.n_neighbour=5": "graph.n_neighbour is unknown. Did you mean 'n_neighbors'?",
     "--set grpah.n_neighbors=5": "Group 'grpah' is unknown here. Did you mean 'graph'?",

@@ -31,14 +31,16 @@ def check(source: str, parameters: GraphParameters) -> None:
         _check_target(source, parameters.labels, n_rows, parameters)
 
 
-def check_values(source: str, parameters: GraphParameters) -> None:
-    """Read all rows once, where the metric has no meaning for some of them, and refuse those.
+def check_rows(source: str, parameters: GraphParameters) -> None:
+    """Read all rows, and refuse NaN and inf (unless they are skipped) and what the metric has no meaning for.
 
     Raises
     ------
     InputError
-        With a value that came, and what the metric takes.
+        With how many rows have NaN or inf, or a value that came and what the metric takes.
     """
+    if parameters.non_finite == "error":
+        finite.check_finite(source)
     if parameters.metric not in metrics.BINARY | metrics.NON_NEGATIVE or parameters.precomputed_knn:
         return
     for _, block in finite.read_blocks(arrays.open_source(source)):

@@ -40,6 +40,14 @@ def check_reachable(url: str) -> None:
         return  # it answers, though not well: the work itself is patient with that
 
 
+def _nearest_folder(workspace: str) -> str:
+    """Where to ask: a folder that is not there yet is not made for the question."""
+    if not urls.is_local(workspace):
+        return workspace
+    path = urls.local_path(workspace)
+    return str(next(each for each in (path, *path.parents) if each.exists()))
+
+
 def _check_protocol(url: str) -> None:
     if urls.is_local(url):
         return
@@ -58,7 +66,7 @@ def check_workspace(workspace: str) -> None:
     Some S3 servers accept ``If-None-Match: *`` and overwrite all the same: two runs would then both believe they won.
     """
     check_reachable(workspace)
-    probe = urls.join(workspace, f".probe-{secrets.token_hex(6)}")
+    probe = urls.join(_nearest_folder(workspace), f".probe-{secrets.token_hex(6)}")
     try:
         honoured = urls.create_bytes(probe, b"1") and not urls.create_bytes(probe, b"2")
     except (OSError, BotoCoreError) as error:

@@ -14,6 +14,7 @@ from pumascale.flows.fit import fit
 from pumascale.flows.fit_transform import fit_transform
 from pumascale.flows.inverse_transform import inverse_transform
 from pumascale.flows.transform import transform
+from pumascale.tasks import preflight
 from pumascale.tasks.parameters import EmbeddingParameters, GraphParameters, TrainingParameters
 from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
@@ -154,7 +155,6 @@ def test_the_run_page_has_pictures_tables_and_progress(made: Made) -> None:
     [
         ({"graph": GraphParameters(n_neighbors=500)}, "too few for graph.n_neighbors"),
         ({"graph": GraphParameters(metric="euclidian")}, "Did you mean 'euclidean'"),
-        ({"graph": GraphParameters(metric="jaccard")}, "has values other than 0 and 1; metric 'jaccard' compares sets"),
         ({"training": TrainingParameters(encoder="nowhere:made")}, "nowhere"),
     ],
 )
@@ -174,11 +174,16 @@ def test_a_strangers_target_is_refused_and_kept(tmp_path: Path, digits: tuple[st
     assert (tmp_path / "map" / "thesis.txt").read_text() == "years of work"
 
 
-def test_rows_with_nan_are_counted_and_named(tmp_path: Path, digits: tuple[str, str]) -> None:
+def test_in_data_too_large_to_be_looked_through_first_the_stage_counts_and_names_rows_with_nan(
+    tmp_path: Path, digits: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In others: tests/test_refusals.py."""
+    monkeypatch.setattr(preflight, "SMALL_BYTES", 0)
     array = zarr.open_array(digits[0], mode="r+")
     array[7, 3] = np.nan
     with pytest.raises(InputError, match=r"NaN or inf in 1 of its 500 rows, first in row 7"):
         run(digits[0], str(tmp_path / "work"))
+    assert not (tmp_path / "work").exists()
 
 
 def test_rows_with_nan_can_be_kept_as_rows_without_a_place(tmp_path: Path, digits: tuple[str, str]) -> None:
