@@ -6,6 +6,7 @@ Progress goes to stderr; the last line of stdout is the run's manifest as one li
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -200,7 +201,7 @@ def demo(
     from pumascale.flows.fit_transform import fit_transform as flow
 
     source, labels = write_digits(workspace)
-    result = _result(lambda: flow(source, workspace, labels=labels))
+    result = _finished(lambda: flow(source, workspace, labels=labels))
     for name in ("embedding", "map.png", "report.html"):
         print(f"{name:12} {result['embedding']}/{name}")
     print(f"{'loss.png':12} {result['model']}/loss.png")
@@ -217,10 +218,30 @@ def _groups(settings: list[str] | None, path: Path | None, allowed: tuple[str, .
 def _run(work: Callable[[], dict[str, Any]], shown: str | None = None) -> None:
     """Do the work and print its manifest on the last line, before it the one value that is asked for most."""
     _quiet()
-    result = _result(work)
+    result = _finished(work)
     if shown:
         print(result[shown])
     print(json.dumps(result))
+
+
+def _finished(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The manifest of a flow that is run to its end, beside Prefect's server."""
+    _result(_start_server)
+    return _result(work)
+
+
+def _start_server() -> None:
+    """Start Prefect's own server, deaf to Ctrl-C, where no other one is set.
+
+    Ctrl-C reaches every process of a terminal, and it is this server that has to be told how the run ended.
+    """
+    from prefect.client.orchestration import get_client
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a process that is started takes it over
+    try:
+        get_client(sync_client=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _result(work: Callable[[], Result]) -> Result:
@@ -258,6 +279,9 @@ def _quiet() -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    # Dask's warnings are on the run's page; that a worker was lost is said by ours.
+    logging.getLogger("distributed").addHandler(logging.NullHandler())
+    logging.getLogger("distributed").propagate = False
 
 
 def main() -> None:

@@ -2,20 +2,29 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
+import pytest
 import zarr
 
 SHELL = [sys.executable, "-m", "pumascale.flows.shell"]
 
 
-def shell(*words: str, cwd: Path, home: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PREFECT_HOME": str(home or cwd / "prefect")}
-    environment.pop("PREFECT_API_URL", None)
-    return subprocess.run([*SHELL, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [*SHELL, *words]
+    return subprocess.run(command, cwd=cwd, env=environment(cwd), capture_output=True, text=True, timeout=300)
+
+
+def environment(cwd: Path) -> dict[str, str]:
+    """A Prefect home of its own, and no server that is there already."""
+    own = os.environ | {"PREFECT_HOME": str(cwd / "prefect")}
+    own.pop("PREFECT_API_URL", None)
+    return own
 
 
 def test_the_demo_makes_a_map_and_says_where_it_is(tmp_path: Path) -> None:
@@ -41,3 +50,27 @@ def test_bad_input_ends_with_one_line_and_a_code(tmp_path: Path) -> None:
     assert done.stderr.startswith("pumascale: No Zarr array at")
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []  # no workspace, and no server's home
+
+
+@pytest.mark.long
+def test_ctrl_c_ends_everything_with_a_line(tmp_path: Path) -> None:
+    """As in a terminal: each process of the group gets the signal."""
+    command = [*SHELL, "demo", "--workspace", "here"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        assert running.stderr
+        next(line for line in running.stderr if "neighbours" in line)
+        os.killpg(running.pid, signal.SIGINT)
+        *progress, last = running.stderr.read().splitlines()
+    assert running.returncode == 130
+    assert last == "pumascale: Stopped. What is finished stays, and the same command goes on from there."
+    assert all("build_graph: " in line for line in progress), progress
+    assert [each for each in psutil.pids() if session_of(each) == running.pid] == []
+
+
+def session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None

@@ -36,6 +36,6 @@ def forwarded_logs(client: Client) -> Iterator[None]:
 
 def _warn_of_loss(event: tuple[float, dict[str, Any]]) -> None:
     said = event[1]
-    if said["action"] == "remove-worker" and not said["expected"]:
+    if said["action"] == "remove-worker" and not said["expected"] and said["processing-tasks"]:
         message = "The Dask worker %s was lost, and %d tasks that it was at are done again"
         logging.getLogger(LOGGER).warning(message, said["worker"], len(said["processing-tasks"]))
