@@ -66,7 +66,8 @@ def test_ctrl_c_ends_everything_with_a_line(tmp_path: Path) -> None:
     assert running.returncode == 130
     assert last == "pumascale: Stopped. What is finished stays, and the same command goes on from there."
     assert all("build_graph: " in line for line in progress), progress
-    assert [each for each in psutil.pids() if session_of(each) == running.pid] == []
+    left = [each for each in psutil.process_iter() if session_of(each.pid) == running.pid]
+    assert psutil.wait_procs(left, timeout=20)[1] == []
 
 
 def session_of(pid: int) -> int | None:
