@@ -1,4 +1,7 @@
-"""Distances under every dense metric of pynndescent, and what data each of them takes."""
+"""Distances under every dense metric of pynndescent, and what data each of them takes.
+
+pynndescent takes 190 MB and 4 s to import, so only what needs it does; workers under most metrics of vectors do not.
+"""
 
 from functools import cache
 from typing import Any
@@ -6,8 +9,6 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
-from pynndescent.distances import named_distances
-from sklearn.metrics.pairwise import euclidean_distances
 
 from pumascale.tasks.storage.errors import InputError, nearest_name
 
@@ -26,6 +27,7 @@ BINARY = {
     "sokalsneath",
     "yule",
 }
+EUCLIDEAN = {"euclidean", "l2"}
 NON_NEGATIVE = {
     "hellinger",
     "jensen_shannon",
@@ -39,6 +41,8 @@ NON_NEGATIVE = {
 
 def check_metric(metric: str, name: str = "graph.metric", also: tuple[str, ...] = ()) -> None:
     """Refuse a metric that pynndescent does not have (nor `also` holds), with the nearest one that it has."""
+    from pynndescent.distances import named_distances
+
     known = [*also, *sorted(named_distances)]
     if metric not in known:
         raise InputError(
@@ -66,11 +70,28 @@ def disconnection_distance(metric: str, asked: float | None) -> float:
     return asked if asked is not None else DISCONNECTION_DISTANCES.get(metric, np.inf)
 
 
+def points_of_squares(rows: NDArray[np.float32], metric: str) -> NDArray[np.float32] | None:
+    """Points whose squared euclidean distances rank as the metric does, float32 (m, n_features); None: there are none.
+
+    Rows of zeros have a cosine distance by agreement only, which no point gives.
+    """
+    if metric in EUCLIDEAN:
+        return rows
+    return _unit(rows) if metric == "cosine" and rows.any(axis=1).all() else None
+
+
+def distances_of_squares(squared: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
+    """The metric's distances for squared ones of its points."""
+    return np.asarray(squared / 2 if metric == "cosine" else np.sqrt(squared), np.float32)
+
+
 def distance_block(
     queries: NDArray[np.float32], rows: NDArray[np.float32], metric: str, metric_kwds: dict[str, float]
 ) -> NDArray[np.float32]:
     """Distances of every query to every row, float32 (n_queries, n_rows)."""
-    if metric in ("euclidean", "l2"):
+    if metric in EUCLIDEAN:
+        from sklearn.metrics.pairwise import euclidean_distances
+
         return np.asarray(euclidean_distances(queries, rows), np.float32)  # products in float64: near rows stay apart
     if metric == "cosine":
         return _cosine(queries, rows)
@@ -94,6 +115,8 @@ def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 @cache
 def _pairwise(metric: str) -> Any:
     """A compiled loop over pynndescent's own distance; its arguments go by position, as there."""
+    from pynndescent.distances import named_distances
+
     distance = named_distances[metric]
 
     @njit(parallel=True)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.graph.metrics import distance_block
+from pumascale.tasks.graph import exact
+from pumascale.tasks.graph.metrics import distance_block, distances_of_squares, points_of_squares
 from pumascale.tasks.graph.plan import Plan, gather, read
+from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays
 
 
@@ -41,15 +43,35 @@ def write_sample(plan: Plan, ids: NDArray[np.int64]) -> None:
 
 
 def block_candidates(task: Candidates) -> Nearest:
-    """Ids and distances of the block's rows nearest to each sampled row, (sample, <= n_neighbors - 1)."""
+    """Ids and distances of the block's rows nearest to each sampled row, (sample, <= n_neighbors)."""
     plan, parameters = task.plan, task.plan.parameters
     rows = arrays.read_rows(arrays.open_array(plan.source), task.start, task.stop)
     # Rows with NaN, and those that an equal row stands for, joined no partition.
     joined = read(plan.scratch("partitions_of"), slice(task.start, task.stop))[:, 0] >= 0
     rows, ids = rows.reshape(len(rows), -1)[joined], np.arange(task.start, task.stop)[joined]
-    distances = distance_block(read(plan.scratch("sample")), rows, parameters.metric, parameters.metric_kwds)
-    distances[np.array(task.ids)[:, None] == ids[None, :]] = np.inf
-    return _best(np.broadcast_to(ids, distances.shape), distances, parameters.n_neighbors - 1)
+    found, distances = nearest_rows(read(plan.scratch("sample")), rows, parameters)
+    distances[ids[found] == np.array(task.ids)[:, None]] = np.inf  # the row itself
+    return ids[found], distances
+
+
+def nearest_rows(queries: NDArray[np.float32], rows: NDArray[np.float32], parameters: GraphParameters) -> Nearest:
+    """The n_neighbors nearest rows to each query, fewer where there are none, in any order."""
+    metric, count = parameters.metric, min(parameters.n_neighbors, len(rows))
+    asked, points = (points_of_squares(some, metric) for some in (queries, rows))
+    if asked is None or points is None or count == 0:
+        return _by_distances(queries, rows, parameters, count)
+    (found, squared), unsure = exact.nearest_to(asked, points, count)
+    nearest = found.astype(np.int64), distances_of_squares(squared, metric)
+    if len(unsure):
+        nearest[0][unsure], nearest[1][unsure] = _by_distances(queries[unsure], rows, parameters, count)
+    return nearest
+
+
+def _by_distances(
+    queries: NDArray[np.float32], rows: NDArray[np.float32], parameters: GraphParameters, count: int
+) -> Nearest:
+    distances = distance_block(queries, rows, parameters.metric, parameters.metric_kwds)
+    return _best(np.broadcast_to(np.arange(len(rows)), distances.shape), distances, count)
 
 
 def merge_candidates(parts: Sequence[Nearest], n_neighbors: int) -> Nearest:
