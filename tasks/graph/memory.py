@@ -8,7 +8,7 @@ DISTANCES = 3 * 64 * 2**20  # of some rows to all pivots or samples, with float6
 def projected_block(block_rows: int, n_features: int, n_neighbors: int, overlap: int) -> int:
     """Bytes for a block of rows: assigned, scattered (a copy per partition, sorted), merged."""
     assigned = 4 * n_features * block_rows + DISTANCES
-    scattered = (1 + 2 * overlap) * 4 * n_features * block_rows
+    scattered = (1 + 3 * overlap) * 4 * n_features * block_rows
     merged = 5 * 12 * overlap * n_neighbors * block_rows  # indices and distances, sorted twice
     return IMPORTS + max(assigned, scattered, merged)
 
@@ -16,18 +16,18 @@ def projected_block(block_rows: int, n_features: int, n_neighbors: int, overlap:
 def projected_neighbors(n_rows: int, n_features: int, n_neighbors: int) -> int:
     """Bytes that the local neighbours of a partition need at their peak.
 
-    Rows and pynndescent's normalised copy, its heap of (index, distance, flag), candidates in both directions, trees
-    and update buffers (max_candidates 2 n_neighbors, at most 60), and our own result.
+    Rows as they were read and as pynndescent's normalised copy, its heap of (index, distance, flag), candidates in both
+    directions, trees and update buffers (max_candidates 2 n_neighbors, at most 60), and our own result.
     """
     k, candidates = n_neighbors + 1, min(60, 2 * n_neighbors)
-    per_row = 8 * n_features + 9 * k + 32 * candidates + 14 * 64 + 24 * k
+    per_row = 12 * n_features + 9 * k + 32 * candidates + 14 * 64 + 24 * k
     updates = 3 * 12 * 16384 * int(1.5 * candidates**2)
     return IMPORTS + n_rows * per_row + updates
 
 
 def projected_edges(n_rows: int, n_features: int, n_neighbors: int) -> int:
     """Bytes for the edges of a partition: directed ones, looked up and sorted by pair, and its rows with guests."""
-    return IMPORTS + n_rows * (160 * n_neighbors + 2 * 4 * n_features)
+    return IMPORTS + n_rows * (160 * n_neighbors + 3 * 4 * n_features)
 
 
 def projected_peak(n_rows: int, block_rows: int, n_features: int, n_neighbors: int, overlap: int) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph.duplicates import read_duplicates
 from pumascale.tasks.graph.metrics import distance_block
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, read, scratch_of
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays
 from pumascale.tasks.storage.errors import InputError
@@ -27,7 +27,7 @@ logger = logging.getLogger("pumascale.graph")
 MOST_SAMPLED = 50_000
 PIVOTS_PER_PARTITION = 16
 SAMPLED_PER_PIVOT = 64
-DISTANCES_AT_ONCE = 2**24  # 64 MB of them
+DISTANCES_AT_ONCE = 2**22  # 16 MB of them
 CENTROID_METRICS = {"euclidean", "l2", "sqeuclidean", "cosine", "correlation"}
 
 
@@ -121,7 +121,7 @@ def assign_block(task: BlockTask) -> dict[str, Any]:
     nearest[~finite] = -1
     nearest[read_duplicates(task) - task.start] = -1
     arrays.open_writable(plan.scratch("partitions_of"))[task.start : task.stop] = nearest
-    return {"start": task.start, "sizes": np.bincount(nearest[nearest >= 0], minlength=plan.n_partitions).tolist()}
+    return {"sizes": np.bincount(nearest[nearest >= 0], minlength=plan.n_partitions).tolist()}
 
 
 def _nearest_partitions(plan: Plan, rows: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -154,35 +154,65 @@ def scatter_block(task: BlockTask) -> dict[str, Any]:
     joined = read(plan.scratch("partitions_of"), slice(task.start, task.stop))
     ids = np.repeat(np.arange(task.start, task.stop), plan.overlap)
     data = np.asarray(arrays.open_array(plan.source)[task.start : task.stop])
-    content = {"rows": ids, "data": data[ids - task.start]}
+    slot = np.tile(np.arange(plan.overlap, dtype=np.int8), len(data))
+    content: dict[str, NDArray[Any]] = {"rows": ids, "slot": slot, "data": data[ids - task.start]}
     write_run(plan.scratch("runs", task.name), joined.ravel(), plan.n_partitions, content)
     return {"n_rows": len(data)}
 
 
 def collect_partition(task: PartitionTask) -> dict[str, Any]:
-    """Write a partition's row ids, ascending, and their data."""
+    """Write a partition's rows as one run, for `read_own` those that joined it first, behind them the others."""
     plan = task.plan
     if plan.n_partitions == 1:
         rows = np.flatnonzero(read(plan.scratch("partitions_of"))[:, 0] == 0)
+        write_run(plan.part(task.partition), np.zeros(len(rows), int), 2, {"rows": rows})
     else:
         runs = scratch_of(plan, "runs", block_tasks(plan))
-        rows, data = read_runs(runs, task.partition, ("rows", "data"))
-        arrays.write_whole(plan.part(task.partition, "data"), data)
-    arrays.write_whole(plan.part(task.partition, "rows"), rows)
+        rows, slot, data = read_runs(runs, task.partition, ("rows", "slot", "data"))
+        content: dict[str, NDArray[Any]] = {"rows": rows, "data": data}
+        write_run(plan.part(task.partition), slot > 0, 2, content)
     return {"n_rows": len(rows)}
 
 
-def write_offsets(plan: Plan, sizes_by_block: NDArray[np.int64]) -> None:
-    """Into scratch: where in each partition the rows of each block begin, int64 (n_blocks + 1, n_partitions)."""
-    arrays.write_whole(plan.scratch("offsets"), np.pad(np.cumsum(sizes_by_block, axis=0), ((1, 0), (0, 0))))
+def read_ids(plan: Plan, partition: int) -> NDArray[np.int64]:
+    """Ids of a partition's rows, int64 ascending."""
+    parts = [read_runs([plan.part(partition)], owner, ("rows",))[0] for owner in (0, 1)]
+    return np.sort(np.concatenate(parts))
 
 
-def read_data(plan: Plan, partition: int) -> NDArray[np.float32]:
-    """A partition's rows, flattened, float32 (m, n_features)."""
-    array = arrays.open_array(plan.source if plan.n_partitions == 1 else plan.part(partition, "data"))
-    data = arrays.read_rows(array, 0, array.shape[0]).reshape(array.shape[0], -1)
-    ids = read(plan.part(partition, "rows"))
-    return data if len(data) == len(ids) else data[ids]
+def read_part(plan: Plan, partition: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """A partition's rows: ids, int64 ascending, and data as in the source."""
+    if plan.n_partitions == 1:
+        rows = read_ids(plan, partition)
+        return rows, gather(plan.source, rows)
+    both = [read_own(plan, partition, owner) for owner in (0, 1)]
+    rows, data = (np.concatenate(parts) for parts in zip(*both, strict=True))
+    order = np.argsort(rows)
+    return rows[order], data[order]
+
+
+def read_own(plan: Plan, partition: int, owner: int = 0) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """As `read_part`, of the rows whose first partition this is."""
+    rows, data = read_runs([plan.part(partition)], owner, ("rows", "data"))
+    return rows, data
+
+
+def gather_data(plan: Plan, ids: NDArray[np.int64]) -> NDArray[Any]:
+    """The rows `ids` as in the source, each out of its first partition: near rows lie in few of them, side by side."""
+    if plan.n_partitions == 1:
+        return gather(plan.source, ids)
+    array = arrays.open_array(plan.source)
+    own, data = gather(plan.scratch("partitions_of"), ids)[:, 0], np.empty((len(ids), *array.shape[1:]), array.dtype)
+    for partition in np.unique(own).tolist():
+        mine = np.flatnonzero(own == partition)
+        rows, content = read_own(plan, partition)
+        data[mine] = content[np.searchsorted(rows, ids[mine])]
+    return data
+
+
+def flat(rows: NDArray[Any]) -> NDArray[np.float32]:
+    """Rows as vectors, float32 (m, n_features)."""
+    return rows.reshape(len(rows), -1).astype(np.float32, copy=False)
 
 
 def _read_block(task: BlockTask) -> NDArray[np.float32]:
@@ -191,6 +221,6 @@ def _read_block(task: BlockTask) -> NDArray[np.float32]:
 
 
 def _distances(plan: Plan, rows: NDArray[np.float32], pivots: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """Distances of rows to all pivots, as many rows at a time as fit 64 MB."""
+    """Distances of rows to all pivots, as many rows at a time as fit 16 MB."""
     for start, stop in arrays.row_blocks(len(rows), max(1, DISTANCES_AT_ONCE // len(pivots))):
         yield distance_block(rows[start:stop], pivots, plan.parameters.metric, plan.parameters.metric_kwds)

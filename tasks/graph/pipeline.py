@@ -139,14 +139,12 @@ def partition(plan: Plan, done: Steps) -> Plan:
         if plan.n_partitions > 1:
             done.run(f"pivots-{plan.n_partitions}", partitions.choose_pivots, partition_tasks(plan)[:1])
         results = done.run(f"assign-{plan.n_partitions}", partitions.assign_block, block_tasks(plan))
-        sizes_by_block = np.array([result["sizes"] for result in sorted(results, key=itemgetter("start"))])
-        sizes = sizes_by_block.sum(axis=0)
+        sizes = np.sum([result["sizes"] for result in results], axis=0)
         too_large = sizes.max() / (plan.parameters.partition_rows or np.inf)
         if too_large <= 1 or plan.parameters.n_partitions:
             break
         plan = replace(plan, n_partitions=int(plan.n_partitions * too_large) + 1)
     partitions.check_sizes(plan, sizes)
-    partitions.write_offsets(plan, sizes_by_block)
     if plan.n_partitions > 1:
         done.run("scatter", partitions.scatter_block, block_tasks(plan))
     done.run("collect", partitions.collect_partition, partition_tasks(plan))

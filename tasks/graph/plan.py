@@ -12,6 +12,8 @@ from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays, urls
 
 MOST_BLOCK_BYTES = 64 * 2**20
+MOST_RANGE_BYTES = 32 * 2**20  # read whole for some of its rows: picking them out of their chunks costs more
+LEAST_BLOCKS = 8  # where there are rows enough: every one of some workers has work, and about as much of it
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,9 @@ class Plan:
         """URL of an array over all rows."""
         return urls.join(self.place, name)
 
-    def part(self, partition: int, name: str) -> str:
-        """URL of what was collected for a partition: `rows` int64, ascending, and `data`, the rows themselves."""
-        return self.scratch("parts", f"{partition:06d}", name)
+    def part(self, partition: int) -> str:
+        """URL of the run that was collected for a partition, see `partitions.read_part`."""
+        return self.scratch("parts", f"{partition:06d}")
 
     def scratch(self, *parts: str) -> str:
         """URL of something that is gone when the graph is finished."""
@@ -90,7 +92,7 @@ def make_plan(source: str, place: str, parameters: GraphParameters, worker_memor
     bound = parameters.partition_rows or default_partition_rows(worker_memory, n_features, parameters.n_neighbors)
     n_partitions = parameters.n_partitions or _enough_partitions(shape[0], bound, parameters.overlap)
     row_bytes = max(8 * parameters.n_neighbors, 4 * n_features)
-    block_rows = max(1024, min(MOST_BLOCK_BYTES // row_bytes, shape[0]) // 1024 * 1024)
+    block_rows = max(1024, min(MOST_BLOCK_BYTES // row_bytes, shape[0] // LEAST_BLOCKS) // 1024 * 1024)
     return Plan(source, place, shape[0], n_features, n_partitions, block_rows, parameters)
 
 
@@ -137,11 +139,17 @@ def read(url: str, rows: slice = slice(None)) -> NDArray[Any]:
 
 
 def gather(url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
-    """The rows `ids`, each once, of an array; a run of consecutive ones is read as such."""
+    """The rows `ids`, each once, of an array; ids that lie close are read as one range."""
     if len(ids) and (np.diff(ids) < 0).any():
         order = np.argsort(ids)
         return np.asarray(gather(url, ids[order])[np.argsort(order)])
     array = arrays.open_array(url)
-    if len(ids) and ids[-1] - ids[0] + 1 == len(ids):
-        return np.asarray(array[int(ids[0]) : int(ids[-1]) + 1])
+    first, last = (int(ids[0]), int(ids[-1]) + 1) if len(ids) else (0, 0)
+    if last - first == len(ids) or (last - first) * _row_bytes(array) <= MOST_RANGE_BYTES:
+        rows = np.asarray(array[first:last])
+        return rows if len(rows) == len(ids) else rows[ids - first]
     return np.asarray(array.oindex[(ids, *[slice(None)] * (array.ndim - 1))])
+
+
+def _row_bytes(array: Any) -> int:
+    return int(array.dtype.itemsize * np.prod(array.shape[1:]))

@@ -1,8 +1,9 @@
 """Repair: neighbours of neighbours, across the borders of partitions.
 
-A row at a border has near rows in a partition that it did not join; one of its neighbours mostly did. So each row looks
-at its neighbours' neighbours (the local join of NN-descent, Dong et al. 2011, section 2.3), some thousand rows at a
-time, in the order of partitions: most candidates are then near each other, and read together.
+A row at a border has near rows in a partition that it did not join; one of its neighbours mostly did, or one of the
+rows whose neighbour it is. So each row looks at the neighbours of both (the local join of NN-descent, Dong et al. 2011,
+section 2.3), some thousand rows at a time, in the order of partitions: most candidates are then near each other, and
+read together.
 """
 
 from functools import cache
@@ -11,11 +12,13 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
-from pynndescent.distances import named_distances
 
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, partition_tasks, read, scratch_of
-from pumascale.tasks.graph.runs import read_runs, write_run
-from pumascale.tasks.graph.steps import best_neighbors, write_block
+from pumascale.tasks.graph import exact
+from pumascale.tasks.graph.metrics import distances_of_squares, points_of_squares
+from pumascale.tasks.graph.partitions import flat, gather_data
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, partition_tasks, scratch_of
+from pumascale.tasks.graph.runs import read_runs
+from pumascale.tasks.graph.steps import best_neighbors, write_block, write_neighbors
 
 JOINED_AT_ONCE = 8192
 
@@ -23,82 +26,125 @@ JOINED_AT_ONCE = 8192
 def repair_partition(task: PartitionTask) -> dict[str, Any]:
     """Better neighbours of the rows whose first partition this is, into scratch; the old ones stay as they are."""
     plan = task.plan
-    ids = own_rows(plan, task.partition)
+    (ids,) = read_runs([plan.part(task.partition)], 0, ("rows",))
     parts = [_join(plan, ids[at : at + JOINED_AT_ONCE]) for at in range(0, len(ids), JOINED_AT_ONCE)]
     k = plan.parameters.n_neighbors
-    indices = np.concatenate([part[0] for part in parts]) if parts else np.empty((0, k), np.int64)
-    distances = np.concatenate([part[1] for part in parts]) if parts else np.empty((0, k), np.float32)
-    run, n_blocks = plan.scratch(f"repair-{task.turn}", task.name), len(plan.blocks())
-    write_run(run, ids // plan.block_rows, n_blocks, {"rows": ids, "indices": indices, "distances": distances})
+    indices = np.concatenate([np.empty((0, k), np.int64), *(part[0] for part in parts)])
+    distances = np.concatenate([np.empty((0, k), np.float32), *(part[1] for part in parts)])
+    write_neighbors(plan, plan.scratch(f"repair-{task.turn}", task.name), ids, indices, distances)
     return {"n_improved": int(sum(part[2] for part in parts))}
-
-
-def own_rows(plan: Plan, partition: int) -> NDArray[np.int64]:
-    """Ids of the rows that joined this partition first, ascending."""
-    ids = read(plan.part(partition, "rows"))
-    return np.asarray(ids[gather(plan.scratch("partitions_of"), ids)[:, 0] == partition])
 
 
 def _join(plan: Plan, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
     known, distances = gather(plan.member("knn_indices"), ids), gather(plan.member("knn_dists"), ids)
     near = np.unique(known[known >= 0])
     further = gather(plan.member("knn_indices"), near)
-    candidates = further[np.searchsorted(near, np.maximum(known, near[0]))].reshape(len(ids), -1)
-    candidates = _strangers(plan, ids, _new_ones(candidates, known))
-    needed = np.union1d(ids, candidates[candidates >= 0])
-    data = _gather_rows(plan, needed)
-    local = np.where(candidates >= 0, np.searchsorted(needed, candidates), -1)
-    arguments = tuple(float(value) for value in plan.parameters.metric_kwds.values())
-    found = _distances(plan.parameters.metric)(data, np.searchsorted(needed, ids), local, arguments)
-    both = np.concatenate([known, candidates], axis=1), np.concatenate([distances, found], axis=1)
-    better = best_neighbors(ids, *both, known.shape[1])
+    met = np.unique(further[further >= 0])  # every row is among its own neighbours, so all of `near` and `ids`
+    joined = gather(plan.scratch("partitions_of"), met)
+    rows, parted = places_in(met, ids), plan.n_partitions > 1
+    lines = _with_reverse(places_in(near, ids), places_in(near, known), len(near))
+    strangers = _strangers(rows, places_in(met, known), places_in(met, further), lines, joined, parted)
+    found = pair_distances(plan, met, rows, strangers)
+    both = np.concatenate([known, np.where(strangers < 0, -1, met[strangers])], axis=1)
+    better = best_neighbors(ids, both, np.concatenate([distances, found], axis=1), known.shape[1])
     return *better, int((better[0] != known).any(axis=1).sum())
 
 
-def _strangers(plan: Plan, ids: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The candidates that share no partition with the row: the others have met it there."""
-    if plan.n_partitions == 1:
-        return candidates
-    near = np.unique(candidates[candidates >= 0])
-    if len(near) == 0:
-        return candidates
-    joined = gather(plan.scratch("partitions_of"), near)[np.searchsorted(near, np.maximum(candidates, near[:1]))]
-    own = gather(plan.scratch("partitions_of"), ids)
-    met = np.zeros(candidates.shape, bool)
-    for column in range(plan.overlap):
-        met |= (joined == own[:, None, column : column + 1]).any(axis=2)
-    return np.where(met, -1, candidates)
+def places_in(sorted_ids: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Where each id stands in `sorted_ids`, int32 of the same shape; -1 for -1."""
+    return np.where(ids < 0, -1, np.searchsorted(sorted_ids, ids)).astype(np.int32)
 
 
-def _gather_rows(plan: Plan, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The rows `ids`, each out of the first partition that it joined: near rows lie in few of them, side by side."""
-    if plan.n_partitions == 1:
-        return _flat(gather(plan.source, ids))
-    first, data = gather(plan.scratch("partitions_of"), ids)[:, 0], np.empty((len(ids), plan.n_features), np.float32)
-    for partition in np.unique(first).tolist():
-        mine = first == partition
-        at = np.searchsorted(read(plan.part(partition, "rows")), ids[mine])
-        data[mine] = _flat(gather(plan.part(partition, "data"), at))
-    return data
+@njit(cache=True)
+def _with_reverse(rows: NDArray[np.int32], near: NDArray[np.int32], n_lines: int) -> NDArray[np.int32]:
+    """To each row's neighbours `near` (m, k) up to k rows that it is a neighbour of, int32 (m, 2 k)."""
+    n_rows, k = near.shape
+    both, count = np.full((n_rows, 2 * k), -1, np.int32), np.full(n_rows, k)
+    both[:, :k] = near
+    row_of = np.full(n_lines, -1, np.int32)
+    row_of[rows] = np.arange(n_rows)
+    for i in range(n_rows):
+        for line in near[i, 1:]:
+            row = row_of[line] if line >= 0 else -1
+            if row >= 0 and count[row] < 2 * k:
+                both[row, count[row]] = rows[i]
+                count[row] += 1
+    return both
 
 
-def _flat(rows: NDArray[Any]) -> NDArray[np.float32]:
-    return rows.reshape(len(rows), -1).astype(np.float32)
+@njit(cache=True)
+def _strangers(
+    rows: NDArray[np.int32],
+    known: NDArray[np.int32],
+    further: NDArray[np.int32],
+    near: NDArray[np.int32],
+    joined: NDArray[np.int32],
+    is_parted: bool,
+) -> NDArray[np.int32]:
+    """Neighbours of neighbours that are none yet and share no partition with the row: the others have met it there.
+
+    Parameters
+    ----------
+    rows, known, further : int32 (m,), (m, k), (f, k)
+        The rows, their neighbours, and the neighbours' neighbours, as places in `joined`; -1: none.
+    near : int32 (m, l)
+        Whose neighbours are looked at, as lines of `further`; -1: nobody's.
+
+    Returns
+    -------
+    int32 (m, s)
+        Places in `joined`, filled up with -1.
+    """
+    found = np.full((len(rows), further.shape[1] * near.shape[1]), -1, np.int32)
+    seen, most = np.full(len(joined), -1, np.int32), 0
+    for i in range(len(rows)):
+        count = 0
+        for place in known[i]:
+            if place >= 0:
+                seen[place] = i
+        for line in near[i]:
+            if line < 0:
+                continue
+            for place in further[line]:
+                if place >= 0 and seen[place] != i:
+                    seen[place] = i
+                    if not is_parted or not _share(joined[place], joined[rows[i]]):
+                        found[i, count] = place
+                        count += 1
+        most = max(most, count)
+    return found[:, :most].copy()
 
 
-def _new_ones(candidates: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each row's candidates sorted, those it has already and repetitions made -1."""
-    candidates = np.sort(candidates, axis=1)
-    old = np.zeros(candidates.shape, bool)
-    old[:, 1:] = candidates[:, 1:] == candidates[:, :-1]
-    for column in range(known.shape[1]):
-        old |= candidates == known[:, column : column + 1]
-    return np.where(old, -1, candidates)
+@njit(cache=True)
+def _share(one: NDArray[np.int32], other: NDArray[np.int32]) -> bool:
+    for partition in one:
+        for of_other in other:
+            if partition == of_other and partition >= 0:
+                return True
+    return False
+
+
+def pair_distances(
+    plan: Plan, ids: NDArray[np.int64], rows: NDArray[np.int32], others: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """Distances of `rows` to `others`, both places in `ids`, float32 as `others`; inf where it has -1."""
+    needed = np.zeros(len(ids), bool)
+    needed[rows], needed[others[others >= 0]] = True, True
+    line = (np.cumsum(needed) - 1).astype(np.int32)  # of each place among what is needed
+    data = flat(gather_data(plan, ids[needed]))
+    pairs = line[rows], np.where(others < 0, -1, line[others])
+    points = points_of_squares(data, plan.parameters.metric)
+    if points is not None:
+        return distances_of_squares(exact.squared_pairs(points, *pairs), plan.parameters.metric)
+    arguments = tuple(float(value) for value in plan.parameters.metric_kwds.values())
+    return np.asarray(_distances(plan.parameters.metric)(data, *pairs, arguments))
 
 
 @cache
 def _distances(metric: str) -> Any:
     """A compiled loop of pynndescent's own distance over given pairs; inf where there is no candidate."""
+    from pynndescent.distances import named_distances
+
     distance = named_distances[metric]
 
     @njit(parallel=True)

@@ -1,19 +1,25 @@
 """Sorted runs: how a task hands rows or edges to many others, each in one range read.
 
-    writer: entries sorted by owner, beside `offsets`          owner o: [offsets[o], offsets[o + 1]) of every run
+    one object: | columns | where each owner's part begins | part of owner 0 | part of owner 1 | ...
+    a part:     | its entries' first column | their second column | ...
 
-The one shuffle of this room: blocks to partitions (rows, stray edges), partitions to blocks (strongest edges), and
-both to buckets of equal rows. Objects are as many as writers, not as pairs of writer and owner.
+The one shuffle of this room: blocks to partitions (rows, edges), partitions to blocks (neighbours, strongest edges),
+and both to buckets of equal rows. Objects are as many as writers, not as pairs of writer and owner. They are plain
+bytes: as Zarr arrays, opening them took longer than all that was done with their content.
 """
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.graph.plan import read
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import urls
+
+HEAD_BYTES = 512  # [name, dtype, shape of an entry] of each column, as JSON
+Column = tuple[str, str, list[int]]
 
 
 def write_run(url: str, owner: NDArray[Any], n_owners: int, content: dict[str, NDArray[Any]]) -> None:
@@ -27,17 +33,36 @@ def write_run(url: str, owner: NDArray[Any], n_owners: int, content: dict[str, N
         Arrays (m, ...) by name.
     """
     order = np.argsort(owner, kind="stable")
-    arrays.write_whole(f"{url}/offsets", np.searchsorted(owner[order], np.arange(n_owners + 1)))
-    for name, values in content.items():
-        arrays.write_whole(f"{url}/{name}", values[order])
+    bounds = np.searchsorted(owner[order], np.arange(n_owners + 1))
+    columns: list[Column] = [(name, values.dtype.str, list(values.shape[1:])) for name, values in content.items()]
+    begins = HEAD_BYTES + 8 * len(bounds) + (bounds - bounds[0]) * _entry_bytes(columns)
+    parts = [values[order[first:last]].tobytes() for first, last in pairwise(bounds) for values in content.values()]
+    urls.write_large(url, b"".join([json.dumps(columns).encode().ljust(HEAD_BYTES), begins.tobytes(), *parts]))
 
 
-def read_runs(runs: Iterable[str], owner: int, names: Sequence[str]) -> list[NDArray[Any]]:
+def read_runs(runs: Sequence[str], owner: int, names: Sequence[str]) -> list[NDArray[Any]]:
     """All entries of an owner, run after run, one array (m, ...) per name."""
-    parts: list[list[NDArray[Any]]] = [[] for _ in names]
-    for run in runs:
-        first, last = read(f"{run}/offsets", slice(owner, owner + 2)).tolist()
-        if first < last or not parts[0]:  # an empty part is kept where it is the first: it has the dtype
-            for part, name in zip(parts, names, strict=True):
-                part.append(read(f"{run}/{name}", slice(first, last)))
-    return [np.concatenate(part) for part in parts]
+    columns: list[Column] = json.loads(urls.read_range(runs[0], 0, HEAD_BYTES))
+    parts = [_read_part(run, owner, columns) for run in runs]
+    at = [[column[0] for column in columns].index(name) for name in names]
+    return [_joined([part[column] for part in parts]) for column in at]
+
+
+def _read_part(run: str, owner: int, columns: list[Column]) -> list[NDArray[Any]]:
+    at = HEAD_BYTES + 8 * owner
+    first, last = np.frombuffer(urls.read_range(run, at, at + 16), np.int64).tolist()
+    content = urls.read_range(run, first, last) if first < last else b""
+    count, start, part = (last - first) // _entry_bytes(columns), 0, []
+    for _, dtype, shape in columns:
+        size = int(np.prod(shape))
+        part.append(np.frombuffer(content, dtype, count * size, start).reshape(count, *shape))
+        start += part[-1].nbytes
+    return part
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _entry_bytes(columns: list[Column]) -> int:
+    return sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for _, dtype, shape in columns)

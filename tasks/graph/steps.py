@@ -3,11 +3,13 @@
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import knn, metrics
-from pumascale.tasks.graph.partitions import read_data
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, read
+from pumascale.tasks.graph.partitions import flat, read_part
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, partition_tasks, read, scratch_of
+from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays, urls
 from pumascale.tasks.storage.errors import InputError
 
@@ -15,7 +17,8 @@ from pumascale.tasks.storage.errors import InputError
 def local_neighbors(task: PartitionTask) -> dict[str, Any]:
     """Neighbours of a partition's rows among themselves, with global ids, into scratch."""
     plan, parameters = task.plan, task.plan.parameters
-    ids, data = read(plan.part(task.partition, "rows")), read_data(plan, task.partition)
+    ids, rows = read_part(plan, task.partition)
+    data = flat(rows)
     indices, distances = knn.nearest_neighbors(
         data,
         min(parameters.n_neighbors, len(ids)),
@@ -24,15 +27,22 @@ def local_neighbors(task: PartitionTask) -> dict[str, Any]:
         angular_rp_forest=parameters.angular_rp_forest,
         random_state=parameters.random_state + task.partition,
     )
-    write_neighbors(plan, f"neighbors/{task.name}", np.where(indices >= 0, ids[indices], -1), distances)
+    found = np.where(indices >= 0, ids[indices], -1)
+    write_neighbors(plan, plan.scratch("neighbors", task.name), ids, found, distances)
     return {"n_rows": len(ids)}
 
 
-def write_neighbors(plan: Plan, name: str, indices: NDArray[np.int64], distances: NDArray[np.float32]) -> None:
-    """Write neighbours into scratch, filled up to n_neighbors with -1 and inf."""
+def write_neighbors(
+    plan: Plan, run: str, ids: NDArray[np.int64], indices: NDArray[np.int64], distances: NDArray[np.float32]
+) -> None:
+    """Write neighbours of the rows `ids` as one run for their blocks, filled up to n_neighbors with -1 and inf."""
     missing = ((0, 0), (0, plan.parameters.n_neighbors - indices.shape[1]))
-    arrays.write_whole(plan.scratch(name, "indices"), np.pad(indices, missing, constant_values=-1))
-    arrays.write_whole(plan.scratch(name, "distances"), np.pad(distances, missing, constant_values=np.inf))
+    content: dict[str, NDArray[Any]] = {
+        "rows": ids,
+        "indices": np.pad(indices, missing, constant_values=-1),
+        "distances": np.pad(distances, missing, constant_values=np.inf),
+    }
+    write_run(run, ids // plan.block_rows, len(plan.blocks()), content)
 
 
 def merge_neighbors(task: BlockTask) -> dict[str, Any]:
@@ -84,31 +94,43 @@ def write_block(task: BlockTask, indices: NDArray[np.int64], distances: NDArray[
 
 def _found_by_partitions(task: BlockTask) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """What every partition found for the block's rows, (m, overlap * n_neighbors), -1 and inf where nothing."""
-    plan = task.plan
-    indices = np.full((task.stop - task.start, plan.overlap, plan.parameters.n_neighbors), -1, np.int64)
+    plan, n_rows = task.plan, task.stop - task.start
+    runs = scratch_of(plan, "neighbors", partition_tasks(plan))
+    rows, *found = read_runs(runs, task.block, ("rows", "indices", "distances"))
+    order = np.argsort(rows, kind="stable")
+    at = rows[order] - task.start
+    slot = np.arange(len(at)) - np.searchsorted(at, at)  # the how manieth partition of the row
+    indices = np.full((n_rows, plan.overlap, plan.parameters.n_neighbors), -1, np.int64)
     distances = np.full(indices.shape, np.inf, np.float32)
-    slot = np.zeros(len(indices), np.int64)
-    offsets = read(plan.scratch("offsets"), slice(task.block, task.block + 2))
-    members = np.unique(read(plan.scratch("partitions_of"), slice(task.start, task.stop)))
-    for partition in members[members >= 0].tolist():
-        rows = slice(*offsets[:, partition].tolist())
-        at = read(plan.part(partition, "rows"), rows) - task.start
-        for name, block in (("indices", indices), ("distances", distances)):
-            block[at, slot[at]] = read(plan.scratch("neighbors", f"{partition:06d}", name), rows)
-        slot[at] += 1
-    return indices.reshape(len(indices), -1), distances.reshape(len(indices), -1)
+    indices[at, slot], distances[at, slot] = found[0][order], found[1][order]
+    return indices.reshape(n_rows, -1), distances.reshape(n_rows, -1)
 
 
+@njit(cache=True)
 def best_neighbors(
     ids: NDArray[np.int64], indices: NDArray[np.int64], distances: NDArray[np.float32], n_neighbors: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The row itself and its nearest distinct others; ties go to the smaller id, so the order of finding is all one."""
-    order = np.lexsort((distances, indices), axis=1)
-    indices, distances = np.take_along_axis(indices, order, 1), np.take_along_axis(distances, order, 1)
-    again = np.zeros(indices.shape, bool)
-    again[:, 1:] = indices[:, 1:] == indices[:, :-1]
-    keys = np.where(again | (indices < 0), np.float32(np.inf), distances)
-    keys = np.where(~again & (indices == ids[:, None]), np.float32(-1), keys)
-    order = np.argsort(keys, axis=1, kind="stable")[:, :n_neighbors]
-    indices, keys = np.take_along_axis(indices, order, 1), np.take_along_axis(keys, order, 1)
-    return np.where(np.isinf(keys), -1, indices), np.maximum(keys, np.float32(0))
+    best = np.full((len(ids), n_neighbors), -1, np.int64)
+    nearest = np.full((len(ids), n_neighbors), np.inf, np.float32)
+    for i in range(len(ids)):
+        for new, distance in zip(indices[i], distances[i]):  # noqa: B905 - numba has no strict zip
+            if new >= 0:
+                _insert(best[i], nearest[i], new, np.float32(-1.0) if new == ids[i] else distance)
+    return best, np.maximum(nearest, np.float32(0))
+
+
+@njit(cache=True)
+def _insert(best: NDArray[np.int64], nearest: NDArray[np.float32], new: int, distance: np.float32) -> None:
+    """Put a neighbour in its place among the ascending: the last falls out, or the same one from further away."""
+    at = len(best) - 1
+    for same in range(at):
+        if best[same] == new:
+            at = same
+            break
+    if (nearest[at], best[at]) <= (distance, new):
+        return
+    while at > 0 and (nearest[at - 1], best[at - 1]) > (distance, new):
+        best[at], nearest[at] = best[at - 1], nearest[at - 1]
+        at -= 1
+    best[at], nearest[at] = new, distance

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph import fuzzy
 from pumascale.tasks.graph.connectivity import note_strongest
+from pumascale.tasks.graph.partitions import gather_data, read_ids, read_part
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays, graph_store
@@ -91,7 +92,7 @@ def _partitions_of(plan: Plan, *ends: NDArray[np.int64]) -> list[NDArray[np.int3
 def partition_edges(task: PartitionTask) -> dict[str, Any]:
     """Write the undirected edges that belong to a partition, its guests taken in."""
     plan = task.plan
-    joined = read(plan.part(task.partition, "rows"))
+    joined = read_ids(plan, task.partition)
     head, tail, strength = gather_edges(plan, "directed", task.partition)
     ids = with_guests(joined, head, tail)
     local = local_ids(ids, head), local_ids(ids, tail)
@@ -129,9 +130,9 @@ def settle(plan: Plan, partition: int, content: graph_store.Partition) -> None:
     """
     graph_store.write_partition(plan.place, partition, content)
     if plan.n_partitions > 1:
-        own = read(plan.part(partition, "data"))
+        own = read_part(plan, partition)[1]
         guests = content.rows[len(own) :]
-        data = np.concatenate([own, gather(plan.source, guests)]) if len(guests) else own
+        data = np.concatenate([own, gather_data(plan, guests)]) if len(guests) else own
         arrays.write_whole(graph_store.partition_url(plan.place, partition, "data"), data)
 
 
