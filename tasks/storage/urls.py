@@ -8,6 +8,7 @@ place, so that no reader ever meets half of it.
 import contextlib
 import functools
 import os
+import re
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ S3_OPTIONS: dict[str, Any] = {
     "use_listings_cache": False,
     "config_kwargs": {"retries": {"mode": "standard", "max_attempts": 2}, "connect_timeout": 5},
 }
+# What a killed writer leaves on a disk, Zarr's and our own: the file that would have been renamed when it was whole.
+PART = re.compile(r"\.[0-9a-f]{12,32}\.part(ial)?$")
 S3_ATTEMPTS = 13  # with s3fs's waits of 0.1 s x 1.7^i, 15 s at most: an outage of a minute is waited out
 
 
@@ -130,7 +133,7 @@ def upload_file(file: Path, url: str) -> None:
     if is_local(url):
         target = local_path(url)
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+        part = _part_of(target)
         shutil.copyfile(file, part)
         os.replace(part, target)
     else:
@@ -149,9 +152,13 @@ def create_bytes(url: str, data: bytes) -> bool:
     return _create_local(local_path(url), data) if is_local(url) else _create_remote(url, data)
 
 
+def _part_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+
+
 def _finished_file(path: Path, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    part = _part_of(path)
     with part.open("wb") as file:
         file.write(data)
         file.flush()
@@ -189,7 +196,7 @@ def _is_conflict(error: OSError) -> bool:
 
 
 def list_objects(url: str) -> dict[str, ObjectInfo]:
-    """Every object below `url`, by its path relative to it."""
+    """Every object below `url`, by its path relative to it; unfinished files of a disk are none."""
     fs, path = filesystem(url)
     fs.invalidate_cache()
     try:
@@ -197,7 +204,8 @@ def list_objects(url: str) -> dict[str, ObjectInfo]:
     except FileNotFoundError:
         return {}
     prefix = path.rstrip("/") + "/"
-    return {name.removeprefix(prefix): _info(entry) for name, entry in found.items() if name.startswith(prefix)}
+    whole = {name: entry for name, entry in found.items() if name.startswith(prefix) and not PART.search(name)}
+    return {name.removeprefix(prefix): _info(entry) for name, entry in whole.items()}
 
 
 def object_info(url: str) -> ObjectInfo:
@@ -224,3 +232,11 @@ def remove_tree(url: str) -> None:
     fs.invalidate_cache()
     if fs.exists(path):
         fs.rm(path, recursive=True)
+
+
+def remove_parts(url: str) -> None:
+    """Remove the unfinished files below `url` that killed runs left on a disk; nobody may be writing there."""
+    if is_local(url):
+        for path in local_path(url).rglob("*"):
+            if PART.search(path.name):
+                path.unlink(missing_ok=True)

@@ -1,5 +1,9 @@
 """Versions that come and go: the newest stay, and data goes with the last target that names it."""
 
+from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
+from pathlib import Path
+
 import pytest
 
 from pumascale.tasks.storage import manifests, targets, urls
@@ -17,6 +21,16 @@ def make(workspace: str, name: str) -> str:
 
 def versions(target: str) -> list[str]:
     return sorted(urls.list_objects(f"{target}/_commits"))
+
+
+def test_of_racing_runs_each_gets_a_version_of_its_own(workspace: str) -> None:
+    places = [make(workspace, str(number)) for number in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        published = list(pool.map(lambda place: targets.publish(f"{workspace}/map", place, {}), places))
+    assert sorted(version["version"] for version in published) == [1, 2, 3, 4, 5, 6]
+    assert [version["embedding"] for version in published] == places
+    last = max(published, key=itemgetter("version"))
+    assert (targets.newest(f"{workspace}/map") or {})["embedding"] == last["embedding"]
 
 
 def test_the_newest_versions_stay_and_the_data_of_others_goes(workspace: str) -> None:
@@ -68,6 +82,12 @@ def test_a_target_that_names_it_in_the_last_moment_is_noticed(workspace: str, mo
     targets.prune(f"{workspace}/map", 1)
     assert (manifests.read_manifest(old) or {})["name"] == "old"
     assert urls.read_bytes(f"{old}/embedding/c/0/0") == b"1"
+
+
+def test_a_commit_that_was_killed_before_it_was_whole_is_no_version(tmp_path: Path) -> None:
+    urls.write_bytes(f"{tmp_path}/map/_commits/.00000001.json.{'0f' * 6}.part", b'{"made_by": "pumasc')
+    assert targets.newest(f"{tmp_path}/map") is None
+    assert targets.publish(f"{tmp_path}/map", make(str(tmp_path), "one"), {})["version"] == 1
 
 
 def test_what_was_published_without_a_name_is_left(workspace: str) -> None:

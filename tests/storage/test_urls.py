@@ -57,6 +57,17 @@ def test_no_part_of_a_file_is_left_or_listed(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["object"]
 
 
+def test_what_killed_writers_left_on_a_disk_is_not_listed_and_can_be_removed(tmp_path: Path) -> None:
+    parts = [tmp_path / f".7.json.{'0f' * 6}.part", tmp_path / "c" / f"0.{'0f' * 16}.partial"]  # our own, and Zarr's
+    for path in (*parts, tmp_path / "c" / "0", tmp_path / "thesis.part"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"{")
+    assert sorted(urls.list_objects(str(tmp_path))) == ["c/0", "thesis.part"]
+    urls.remove_parts(str(tmp_path))
+    assert not [path for path in parts if path.exists()]
+    assert sorted(urls.list_objects(str(tmp_path))) == ["c/0", "thesis.part"]
+
+
 def test_removing_a_tree(workspace: str) -> None:
     for name in ("a", "b/c", "b/d/e"):
         urls.write_bytes(urls.join(workspace, "tree", name), b"1")
