@@ -9,7 +9,8 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError
 from prefect.assets import Asset, materialize
@@ -21,10 +22,11 @@ from pydantic import BaseModel
 from pumascale.tasks.compute.memory import peak_memory
 from pumascale.tasks.run_log import on_the_run_page
 from pumascale.tasks.run_page import publish_outputs
-from pumascale.tasks.storage import manifests, urls
+from pumascale.tasks.storage import lease, manifests, urls
 from pumascale.tasks.storage.errors import InputError
 
 logger = logging.getLogger("pumascale")
+Result = TypeVar("Result")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -61,14 +63,24 @@ def run_stage(name: str, place: str, upstream: list[str], work: Callable[[], dic
 @on_the_run_page()
 def make_or_reuse(place: str, work: Callable[[], dict[str, Any]]) -> State[dict[str, Any]] | dict[str, Any]:
     """The task of every door: the finished place's manifest as a Cached state, or the work."""
-    found = manifests.read_manifest(place)
-    if found is None:
-        return with_a_store(place, work)
+    if manifests.read_manifest(place) is None:
+        made = with_a_store(place, partial(make_alone, place, work))
+        if made is not None:
+            return made
     logger.info("already there: %s", place)
-    return Completed(name="Cached", message=f"already there: {place}", data=found)
+    return Completed(name="Cached", message=f"already there: {place}", data=manifests.read_manifest(place))
 
 
-def with_a_store(place: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def make_alone(place: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    """The manifest that the work made; None where another run was at the same place, and has finished it meanwhile."""
+    with lease.held(place):
+        if manifests.read_manifest(place) is not None:
+            return None
+        urls.remove_parts(place)
+        return work()
+
+
+def with_a_store(place: str, work: Callable[[], Result]) -> Result:
     """Do the work; where the store ends it, say what stays and what to do. An `InputError` says so itself."""
     try:
         return work()

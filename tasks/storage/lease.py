@@ -1,0 +1,108 @@
+"""A lease: of two runs that want one place made, one works and the other waits for its result.
+
+Never truth, which is the commit's alone: it only spares double work, and spares a run the scratch of another. A run
+that is gone on this machine is seen to be gone at once; one on another machine, when its lease has not changed for a
+minute. No two clocks are compared.
+"""
+
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psutil
+from botocore.exceptions import BotoCoreError
+
+from pumascale.tasks.storage import urls
+
+logger = logging.getLogger("pumascale")
+
+LEASE = "lease.json"
+BEAT_SECONDS = 10.0
+STALE_SECONDS = 60.0
+LOOK_SECONDS = 1.0
+
+
+@contextmanager
+def held(place: str) -> Iterator[None]:
+    """Inside, nobody else works on `place`; who comes later waits here until that is over.
+
+    Parameters
+    ----------
+    place : str
+        URL of a graph, a model or an embedding in the making.
+    """
+    url, mine = urls.join(place, LEASE), _here() | {"token": secrets.token_hex(16)}
+    _take(place, url, mine)
+    ended = threading.Event()
+    beats = threading.Thread(target=_beat, args=(url, mine, ended), daemon=True)
+    beats.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        beats.join()
+        with suppress(OSError, BotoCoreError):  # what ended the work is what has to be said
+            if _is_ours(_read(url), mine):
+                urls.remove_object(url)
+
+
+def _take(place: str, url: str, mine: dict[str, Any]) -> None:
+    """Create the lease, or take it over from a run that is gone."""
+    seen, since = None, 0.0
+    while not urls.create_bytes(url, _encode(mine)) and not _is_ours(found := _read(url), mine):
+        if seen is None and found and not _is_gone(found):
+            logger.info("%s is made by process %d on %s: waiting for it", place, found["pid"], found["host"])
+        if found != seen:
+            seen, since = found, time.monotonic()
+        if found and (_is_gone(found) or time.monotonic() - since > STALE_SECONDS):
+            urls.write_bytes(url, _encode(mine))  # another may do the same: who wrote last has it, after a look
+        time.sleep(LOOK_SECONDS)
+
+
+def _beat(url: str, mine: dict[str, Any], ended: threading.Event) -> None:
+    """Show every few seconds that this run lives."""
+    n_beats = 0
+    while not ended.wait(BEAT_SECONDS):
+        n_beats += 1
+        with suppress(OSError, BotoCoreError):  # a store that is away: the work itself waits for it, or says so
+            if _is_ours(_read(url), mine):
+                urls.write_bytes(url, _encode(mine | {"beats": n_beats}))
+
+
+def _here() -> dict[str, Any]:
+    """This process, and where its id means this process: the machine or the container."""
+    space = os.readlink("/proc/self/ns/pid") if os.path.exists("/proc/self/ns/pid") else ""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "space": space, "pid": pid, "started": psutil.Process(pid).create_time()}
+
+
+def _is_gone(lease: dict[str, Any]) -> bool:
+    """Whether its run was here and has ended."""
+    here = _here()
+    if (lease["host"], lease["space"]) != (here["host"], here["space"]):
+        return False
+    try:
+        process = psutil.Process(lease["pid"])
+        return bool(process.create_time() != lease["started"] or process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _is_ours(lease: dict[str, Any] | None, mine: dict[str, Any]) -> bool:
+    return lease is not None and lease["token"] == mine["token"]
+
+
+def _encode(lease: dict[str, Any]) -> bytes:
+    return json.dumps(lease).encode()
+
+
+def _read(url: str) -> dict[str, Any] | None:
+    data = urls.read_bytes(url)
+    return None if data is None else dict(json.loads(data))
