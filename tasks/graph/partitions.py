@@ -153,7 +153,8 @@ def scatter_block(task: BlockTask) -> dict[str, Any]:
     plan = task.plan
     joined = read(plan.scratch("partitions_of"), slice(task.start, task.stop))
     ids = np.repeat(np.arange(task.start, task.stop), plan.overlap)
-    data = np.asarray(arrays.open_array(plan.source)[task.start : task.stop])
+    array = arrays.open_array(plan.source)
+    data = arrays.read_rows(array, task.start, task.stop, dtype=array.dtype)
     slot = np.tile(np.arange(plan.overlap, dtype=np.int8), len(data))
     content: dict[str, NDArray[Any]] = {"rows": ids, "slot": slot, "data": data[ids - task.start]}
     write_run(plan.scratch("runs", task.name), joined.ravel(), plan.n_partitions, content)

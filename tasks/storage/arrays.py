@@ -4,6 +4,9 @@ One task writes whole shards: Zarr has no locks, and two writers within one shar
 """
 
 import math
+import zlib
+from gzip import BadGzipFile
+from lzma import LZMAError
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +21,9 @@ from pumascale.tasks.storage.errors import InputError
 SHARD_BYTES = 32 * 2**20
 CHUNK_BYTES = 256 * 2**10
 MOST_LISTED = 20  # arrays of a group, in a message
+
+# What reading a lost or damaged chunk raises, codec by codec.
+DAMAGED = (FileNotFoundError, ValueError, RuntimeError, KeyError, EOFError, zlib.error, LZMAError, BadGzipFile)
 
 # A lost object must be an error and never a row of fill values; older Zarr lacks the switch, see `_require_chunks`.
 _HAS_MISSING_SWITCH = "read_missing_chunks" in zarr.config.get("array")
@@ -253,12 +259,12 @@ def read_rows(array: zarr.Array[Any], start: int, stop: int, dtype: DTypeLike = 
     """
     try:
         return np.asarray(array[start:stop]).astype(dtype, copy=False)
+    except DAMAGED as error:
+        raise _broken_chunk(array, start, stop, error) from error
     except OSError as error:
-        if not isinstance(error, FileNotFoundError):
-            raise  # the store, not the data
-        raise _broken_chunk(array, start, stop, error) from error
-    except (ValueError, RuntimeError, KeyError, EOFError) as error:
-        raise _broken_chunk(array, start, stop, error) from error
+        if type(error) is OSError and error.errno is None:  # bz2's way to say it
+            raise _broken_chunk(array, start, stop, error) from error
+        raise  # the store, not the data
 
 
 def _broken_chunk(array: zarr.Array[Any], start: int, stop: int, error: Exception) -> InputError:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
@@ -80,6 +81,18 @@ def test_a_torn_chunk_is_an_error_and_named(workspace: str) -> None:
     urls.write_bytes(f"{url}/c/1/0", whole[: len(whole) // 2])
     with pytest.raises(InputError, match=rf"^{url}/c/1/0 \(rows 300 to 600\) cannot be read"):
         arrays.read_rows(arrays.open_array(url), 0, 1000)
+
+
+CODECS = [numcodecs.Zlib(), numcodecs.GZip(), numcodecs.BZ2(), numcodecs.LZMA(), numcodecs.Zstd(), numcodecs.Blosc()]
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: str(codec.codec_id))
+def test_a_corrupt_chunk_of_any_codec_is_an_error_and_named(tmp_path: Path, codec: Any) -> None:
+    zarr.create_array(tmp_path, data=numbers(), chunks=(300, 8), zarr_format=2, compressors=codec)
+    whole = (tmp_path / "1.0").read_bytes()
+    (tmp_path / "1.0").write_bytes(np.random.default_rng(1).bytes(len(whole)))
+    with pytest.raises(InputError, match=rf"^{tmp_path}/1\.0 \(rows 300 to 600\) cannot be read"):
+        arrays.read_rows(arrays.open_source(str(tmp_path)), 0, 1000)
 
 
 def test_a_fingerprint_follows_the_data(workspace: str) -> None:
