@@ -40,7 +40,10 @@ def adopt_shards(previous: str, target: str, n_rows: int, n_unchanged: int, *, n
     if not full:
         return 0
     new = _like(old, target, n_rows)
+    done = finished_shards(target, new)  # by an update that was killed
     for rows, n_bad in full.items():
+        if rows in done:
+            continue
         name = arrays.object_name(old, rows[0])
         urls.write_bytes(urls.join(target, name), urls.read_bytes(urls.join(previous, name)) or b"")
         note_shard(target, new, rows, n_bad)

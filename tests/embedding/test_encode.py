@@ -168,6 +168,27 @@ def test_decoding_runs_backwards(workspace: str, write_source: Write) -> None:
     assert np.isnan(found[5]).all()
 
 
+def test_a_killed_way_back_goes_on_too(workspace: str, write_source: Write) -> None:
+    source, _ = write_source(1300, row_shape=(2,))
+    seen: list[int] = []
+
+    def decoder(coordinates: Rows) -> Rows:
+        seen.append(len(coordinates))
+        if len(seen) == 8:
+            raise RuntimeError("killed")
+        return np.asarray(coordinates @ WEIGHTS.T, np.float32)
+
+    def run_back() -> dict[str, object]:
+        return decode(source, decoder, f"{workspace}/rows", row_shape=(12,), n_components=2, batch_size=100)
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run_back()
+    assert run_back()["n_shards_before"] == 1
+    np.testing.assert_allclose(
+        arrays.open_array(f"{workspace}/rows")[:], decoder(np.asarray(arrays.open_array(source)[:])), rtol=1e-4
+    )
+
+
 def test_appended_rows_leave_finished_shards_alone(workspace: str, write_source: Write) -> None:
     source, rows = write_source(2600)
     run(source, f"{workspace}/old")
@@ -175,6 +196,9 @@ def test_appended_rows_leave_finished_shards_alone(workspace: str, write_source:
     longer = f"{workspace}/longer"
     arrays.create_array(longer, shape=more.shape, dtype=more.dtype)[:] = more
     assert adopt_shards(f"{workspace}/old", f"{workspace}/new", 3100, 2600, non_finite=False) == 2560
+    noted = urls.list_objects(f"{workspace}/new")
+    assert adopt_shards(f"{workspace}/old", f"{workspace}/new", 3100, 2600, non_finite=False) == 2560
+    assert urls.list_objects(f"{workspace}/new") == noted
     counts = run(longer, f"{workspace}/new")
     assert (counts["n_shards"], counts["n_shards_before"]) == (7, 5)
     np.testing.assert_allclose(arrays.open_array(f"{workspace}/new")[:], project(more), rtol=1e-5, atol=1e-3)
