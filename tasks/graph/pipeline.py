@@ -25,7 +25,6 @@ logger = logging.getLogger("pumascale.graph")
 Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 OnProgress = Callable[[str, int, int], None]
 Results = list[dict[str, Any]]
-FINISHED = "finished"  # the receipt of the whole build: its manifest
 MOST_ATTEMPTS = 4  # to bring every partition below its bound
 
 
@@ -60,7 +59,7 @@ def build(
     if (finished := done.finished()) is not None:
         urls.remove_tree(urls.join(place, "scratch"))
         return finished
-    plan = make_plan(source, place, parameters, worker_memory)
+    plan = as_begun(make_plan(source, place, parameters, worker_memory), done)
     create_store(plan)
     plan = partition(plan, done)
     if parameters.precomputed_knn:
@@ -74,7 +73,7 @@ def build(
     asked = parameters.model_dump(include={"n_neighbors", "metric", "target_recall"})
     manifest = counts | {"n_partitions": plan.n_partitions} | asked | measured | {"seconds_per_step": done.seconds}
     # Before scratch goes: a run killed from here on must not look for it again.
-    manifests.write_receipt(place, FINISHED, manifest)
+    manifests.write_receipt(place, manifests.FINISHED, manifest)
     urls.remove_tree(plan.scratch())
     return manifest
 
@@ -95,7 +94,7 @@ class Steps:
 
     def finished(self) -> dict[str, Any] | None:
         """The manifest, where an earlier run did all but the door's commit."""
-        return self._receipts.get(FINISHED)
+        return self._receipts.get(manifests.FINISHED)
 
     def once(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The result of `work`, done here; after a restart the one noted before, since what it read has changed."""
@@ -128,6 +127,12 @@ class Noted:
         result = self._function(task)
         manifests.write_receipt(self._place, f"{self._step}-{task.name}", result)
         return result
+
+
+def as_begun(plan: Plan, done: Steps) -> Plan:
+    """The plan with the partitions that its first run saw fit: a later one may have workers of another memory."""
+    begun = done.once("plan", lambda: {"n_partitions": plan.n_partitions})
+    return replace(plan, n_partitions=begun["n_partitions"])
 
 
 def partition(plan: Plan, done: Steps) -> Plan:

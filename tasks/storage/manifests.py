@@ -13,6 +13,7 @@ from pumascale.tasks.storage import urls
 
 MANIFEST = "manifest.json"
 RECEIPTS = "receipts"
+FINISHED = "finished"  # the receipt of all the work: the manifest before the door's commit
 
 
 def commit(place: str, manifest: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.compute.bounded_map import bounded_map
 from pumascale.tasks.compute.cluster import open_client
 from pumascale.tasks.graph import checks, pipeline, repair, steps
+from pumascale.tasks.graph.memory import SAFE_SHARE, projected_neighbors
 from pumascale.tasks.graph.plan import block_tasks, create_store, make_plan, partition_tasks
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
 from pumascale.tasks.storage import arrays
@@ -114,6 +115,21 @@ def test_a_killed_build_goes_on_where_it_was_and_ends_the_same(tmp_path: Path, d
     n_left, done[:] = len(done), []
     pipeline.build(source, fresh, asked, run=counting)
     assert n_left < len(done)
+
+
+def test_a_killed_build_goes_on_in_its_partitions_on_workers_of_another_memory(
+    tmp_path: Path, digits: NDArray[np.float32]
+) -> None:
+    source, asked = write_rows(tmp_path, digits), parameters()
+    whole, place = str(tmp_path / "whole"), str(tmp_path / "graph")
+    small, large = (int(projected_neighbors(n_rows, 64, 15) / SAFE_SHARE) for n_rows in (800, 2000))
+    reference = pipeline.build(source, whole, asked, run=map, worker_memory=small)
+    assert reference["n_partitions"] > 1
+    with pytest.raises(KilledError):
+        pipeline.build(source, place, asked, run=dying_after(9), worker_memory=small)
+    manifest = pipeline.build(source, place, asked, run=map, worker_memory=large)
+    assert manifest["n_partitions"] == reference["n_partitions"]
+    assert (read_graph(place, manifest) != read_graph(whole, reference)).nnz == 0
 
 
 def test_a_build_killed_behind_a_repair_knows_what_was_measured_before_it(
