@@ -14,6 +14,7 @@ import tensorflow
 from numpy.typing import NDArray
 
 from pumascale.tasks.storage import urls
+from pumascale.tasks.training.checkpoints import KeepCheckpoint
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
@@ -21,9 +22,9 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 class ReportProgress(keras.callbacks.Callback):  # type: ignore[misc]
     """Tells `on_progress` the steps done and, at each report, the terms of the loss."""
 
-    def __init__(self, on_progress: Progress, steps_per_report: int, n_reports: int) -> None:
+    def __init__(self, on_progress: Progress, steps_per_report: int, n_reports: int, keeper: KeepCheckpoint) -> None:
         super().__init__()
-        self.on_progress = on_progress
+        self.on_progress, self.keeper = on_progress, keeper
         self.steps_per_report = steps_per_report
         self.n_steps = steps_per_report * n_reports
         self.before = 0
@@ -33,8 +34,8 @@ class ReportProgress(keras.callbacks.Callback):  # type: ignore[misc]
         self.before = epoch * self.steps_per_report
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Tell the steps done; the last execution of a report may be a short one."""
-        done = self.before + min(batch + 1, self.steps_per_report)
+        """Tell the steps done, a killed run's included; the last execution of a report may be a short one."""
+        done = self.before + min(self.keeper.before + batch + 1, self.steps_per_report)
         self.on_progress("train", done, self.n_steps, {})
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from pumascale.tasks.parameters import TrainingParameters
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import arrays, manifests
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.training import configs, curve
 from pumascale.tasks.training.callbacks import (
@@ -78,13 +78,25 @@ def fit(
         When a network or a config cannot be used, no edge is left, the limit is too small for one partition, or the
         loss is not finite from the start.
     """
+    finished = manifests.read_receipts(place).get(manifests.FINISHED)
+    if finished is None:
+        finished = train_and_save(source, graph, place, parameters, on_progress, memory_limit)
+        # Before the checkpoints go: a run killed from here on must not train again.
+        manifests.write_receipt(place, manifests.FINISHED, finished)
+    remove_checkpoints(place)
+    return finished
+
+
+def train_and_save(
+    source: str, graph: str, place: str, parameters: TrainingParameters, on_progress: Progress, memory_limit: float
+) -> dict[str, Any]:
+    """Train, write the objects of the artefact, and return its manifest."""
     problem = read_problem(source, graph, parameters, memory_limit)
     a, b = curve_of(parameters)
     with seeded(parameters.random_state), on_all_devices():
         networks, outcome = train_networks(problem, parameters, a, b, place, on_progress)
     manifest = describe(problem, outcome, parameters) | {"a": a, "b": b}
     save(place, networks, problem, manifest, outcome.history, graph)
-    remove_checkpoints(place)
     return manifest
 
 
@@ -170,7 +182,7 @@ def train(
     feed = [FeedWindows(stream, model.window, keeper, problem.steps_per_report)] if stream else []
     guard = StopOnNonFinite()
     callbacks = [*build_callbacks(model, parameters, keeper.past), *([stopping] if stopping else [])]
-    progress = ReportProgress(on_progress, problem.steps_per_report, problem.n_reports)
+    progress = ReportProgress(on_progress, problem.steps_per_report, problem.n_reports, keeper)
     with saving_on_sigterm(keeper):
         history = model.fit(
             np.zeros((problem.steps_per_report * n_devices(), 1), np.float32),

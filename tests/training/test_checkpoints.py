@@ -74,3 +74,12 @@ def test_a_killed_training_ends_where_it_would_have(
 def _is_within_second_report(place: Path, kind: str) -> bool:
     checkpoint = load_checkpoint(str(place), kind)
     return checkpoint is not None and len(checkpoint.history.get("loss", [])) >= 1
+
+
+def test_what_was_killed_between_its_end_and_the_commit_is_not_trained_again(
+    kind: str, stored: Stored, unbroken: Path
+) -> None:
+    written, steps = (unbroken / "encoder.keras").stat().st_mtime_ns, list[str]()
+    again = fit(stored.source, stored.graph, str(unbroken), short(**LONG[kind]), on_progress=lambda *s: steps.append(s))
+    assert (steps, again["n_rows"]) == ([], 600)
+    assert (unbroken / "encoder.keras").stat().st_mtime_ns == written
