@@ -1,0 +1,268 @@
+"""Kills: the real command ended with all its processes at random moments, and started again until it is done.
+
+    uv run python -m tests.flows.kills [--kills 21] [--seed 0]
+
+A moment is some lines of progress of one stage and a random delay behind them, so kills land inside the stages and
+not in the 20 s of imports before. Each run is a process group of its own, with its Prefect server and Dask workers,
+and SIGKILL goes to the group. The same commands run once without kills, in a workspace of their own, to compare with.
+Prints a table in Markdown.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+from sklearn.datasets import load_digits
+
+from pumascale.tasks.storage import arrays, targets, urls
+
+ROOT = Path(__file__).parents[2]
+SHELL = [sys.executable, "-m", "pumascale.flows.shell"]
+MARK = "PUMASCALE_KILLS"
+LAYOUT = ("n_prototypes=300", "n_epochs=1500", "checkpoint_minutes=0")
+GRADIENTS = ("encoder=mlp", "hidden_units=[32]", "n_epochs=150", "batch_size=32", "checkpoint_minutes=0")
+
+Slot = tuple[str, str]  # which command is killed, in which stage
+SLOTS: tuple[Slot, ...] = (
+    ("layout", "build_graph"),
+    ("layout", "train_encoder"),
+    ("gradients", "train_encoder"),
+    ("shards", "write_embedding"),
+    ("layout", "write_embedding"),
+)
+
+
+@dataclass
+class Count:
+    """What was seen of the kills of one slot."""
+
+    seconds: list[float] = field(default_factory=list)  # from the start to each kill
+    finished: int = 0  # receipts and their shards that were there when the kills came
+    done_again: int = 0  # of them, by the end
+    went_back: int = 0  # runs whose training began before the last step that the killed one had told
+
+
+class Run:
+    """One run of a command, in a process group of its own, its lines of progress being read."""
+
+    def __init__(self, words: list[str], folder: Path) -> None:
+        self.mark, self.lines, self.began = uuid.uuid4().hex, list[str](), time.monotonic()
+        self.seconds = 0.0
+        self.output = folder / "output.txt"
+        places = {"PREFECT_HOME": str(folder / "prefect"), "TMPDIR": str(folder / "tmp"), MARK: self.mark}
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                [*SHELL, *words], cwd=ROOT, env=os.environ | places, stdout=output, stderr=subprocess.PIPE, text=True,
+                start_new_session=True,
+            )  # fmt: skip
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        self.lines.extend(line.rstrip() for line in self.process.stderr)
+
+    def positions(self, stage: str) -> list[int]:
+        """How far the last step of a stage was, line by line."""
+        found = [re.search(rf"  {stage}: (\w+) (\d+)/", line) for line in list(self.lines)]
+        steps = [(match[1], int(match[2])) for match in found if match]
+        return [done for step, done in steps if step == steps[-1][0]]
+
+    def waits_for(self, stage: str, n_lines: int) -> None:
+        """Wait for so many lines of a stage."""
+        while sum(f"  {stage}: " in line for line in list(self.lines)) < n_lines:
+            assert self.process.poll() is None, "\n".join(["the run ended before its kill", *self.lines[-20:]])
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """End every process of the group, as a power cut would."""
+        assert self.process.poll() is None, "the run ended before its kill"
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.seconds = time.monotonic() - self.began
+        self.process.wait()
+        deadline = time.monotonic() + 10
+        while self._survivors():
+            assert time.monotonic() < deadline, f"processes outlived the kill of their group: {self._survivors()}"
+            time.sleep(0.05)
+
+    def _survivors(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
+
+    def end(self) -> list[str]:
+        """Wait for a good end; what it printed."""
+        code = self.process.wait(600)
+        self.reader.join(10)
+        assert code == 0, "\n".join(self.lines[-20:])
+        return self.output.read_text().splitlines()
+
+
+class Reader(threading.Thread):
+    """Looks at a target all the time: nothing, or a whole map."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(daemon=True)
+        self.target, self.n_looks, self.whole, self.ended = target, 0, dict[str, int](), threading.Event()
+        self.failure: Exception | None = None
+
+    def run(self) -> None:
+        """Look until told to end."""
+        try:
+            while not self.ended.wait(0.05):
+                self._look()
+        except Exception as error:
+            self.failure = error
+
+    def _look(self) -> None:
+        self.n_looks += 1
+        version = targets.newest(self.target)
+        if version is not None and version["embedding"] not in self.whole:
+            points = np.asarray(arrays.open_array(f"{version['embedding']}/embedding")[:])
+            assert np.isfinite(points).all()
+            self.whole[version["embedding"]] = len(points)
+
+
+@contextmanager
+def watching(target: str) -> Iterator[Reader]:
+    """A reader for the length of a `with` block; what it met is raised at its end."""
+    reader = Reader(target)
+    reader.start()
+    yield reader
+    reader.ended.set()
+    reader.join()
+    if reader.failure is not None:
+        raise reader.failure
+
+
+def write_sources(folder: Path, n_shards: int) -> tuple[str, str]:
+    """Digits as 4 x 4 thumbnails, and millions of noisy copies of them: several whole shards of a map."""
+    rows = load_digits().data.reshape(-1, 4, 2, 4, 2).mean((2, 4)).reshape(-1, 16)
+    few, many = str(folder / "few"), str(folder / "many")
+    arrays.create_array(few, shape=rows.shape, dtype=np.float32)[:] = rows
+    array = arrays.create_array(many, shape=(n_shards * 2**20, 16), dtype=np.uint8)
+    for start, stop in arrays.row_blocks(n_shards * 2**20, 2**20):
+        generator = np.random.default_rng(start)
+        array[start:stop] = rows[generator.integers(0, len(rows), stop - start)] + generator.integers(0, 3, (1, 16))
+    return few, many
+
+
+def receipts(folder: Path) -> dict[Path, int]:
+    """When every receipt was written, and every shard of a map that has one."""
+    noted = [*folder.glob("work/*/*/receipts/*.json"), *folder.glob("work/*/*/embedding/receipts/*.json")]
+    shards = [path.parents[1] / f"c/{int(path.stem[5:]) // 2**20}/0" for path in noted if path.stem.startswith("rows-")]
+    return {path: path.stat().st_mtime_ns for path in [*noted, *shards]}
+
+
+class Series:
+    """Commands run one after the other, killed in between, and what was counted."""
+
+    def __init__(self, folder: Path, n_kills: int, seed: int) -> None:
+        self.folder, self.chance = folder, random.Random(seed)
+        self.counts = {slot: Count() for slot in SLOTS}
+        self.left = {slot: len(range(index, n_kills, len(SLOTS))) for index, slot in enumerate(SLOTS)}
+        (folder / "tmp").mkdir(parents=True)
+
+    def run(self, name: str, *words: str) -> list[str]:
+        """Run a command to its end, killed as often as its slots have kills; what it printed at last."""
+        command = [*words, "--workspace", str(self.folder / "work")]
+        slots = [slot for slot in SLOTS if slot[0] == name for _ in range(self.left[slot])]
+        killed = [(slot, *self._kill(command, slot[1])) for slot in slots]
+        last = Run(command, self.folder)
+        printed, now = last.end(), receipts(self.folder)
+        following = [*(run for _, run, _ in killed[1:]), last]
+        for (slot, run, before), next_run in zip(killed, following, strict=True):
+            count = self.counts[slot]
+            count.seconds.append(run.seconds)
+            count.finished += len(before)
+            count.done_again += sum(now.get(path) != written for path, written in before.items())
+            if slot[1] == "train_encoder":  # it has no receipts but checkpoints
+                count.went_back += next_run.positions(slot[1])[0] < run.positions(slot[1])[-1]
+        return printed
+
+    def _kill(self, command: list[str], stage: str) -> tuple[Run, dict[Path, int]]:
+        run = Run(command, self.folder)
+        run.waits_for(stage, self.chance.randint(1, 3))
+        time.sleep(self.chance.uniform(0, 0.8))
+        run.kill()
+        return run, receipts(self.folder)
+
+
+def make_maps(series: Series, few: str, many: str) -> tuple[str, list[str]]:
+    """A graph in partitions, a layout and its map; training by gradients; a map of many shards: graph, embeddings."""
+    graph = ("--set=graph.n_partitions=4", "--set=graph.recall_sample=200", "--set=compute.n_workers=2")
+    layout, gradients = ([f"--set=training.{word}" for word in words] for words in (LAYOUT, GRADIENTS))
+    target = str(series.folder / "map")
+    with watching(target) as reader:
+        first = json.loads(series.run("layout", "fit-transform", few, "--target", target, *graph, *layout)[-1])
+        model = series.run("gradients", "fit", few, *graph, *gradients)[0]
+        second = json.loads(series.run("shards", "transform", many, "--model", model, "--target", target)[-1])
+    assert list(reader.whole) == [first["embedding"], second["embedding"]]
+    return first["graph"], [first["embedding"], second["embedding"]]
+
+
+def unfinished(folder: Path) -> list[str]:
+    """What no finished workspace holds."""
+    names = {"scratch", "checkpoints", "lease.json"}
+    return [str(path) for path in folder.glob("work/**/*") if path.name in names or urls.PART.search(path.name)]
+
+
+def content(graph: str) -> dict[str, bytes]:
+    """Every object of the arrays of a graph."""
+    names = [name for name in urls.list_objects(graph) if "/c/" in name or name.startswith("c/")]
+    return {name: urls.read_bytes(urls.join(graph, name)) or b"" for name in names}
+
+
+def compare(folder: Path, n_kills: int, seed: int, n_shards: int = 6) -> dict[Slot, Count]:
+    """Make the maps without kills and with them, and see that they are the same; what was counted."""
+    few, many = write_sources(folder, n_shards)
+    graph, embeddings = make_maps(Series(folder / "unkilled", 0, seed), few, many)
+    series = Series(folder / "killed", n_kills, seed)
+    killed_graph, killed_embeddings = make_maps(series, few, many)
+    assert content(killed_graph) == content(graph)
+    for one, other in zip(killed_embeddings, embeddings, strict=True):
+        assert content(f"{one}/embedding") == content(f"{other}/embedding")
+    assert unfinished(folder / "killed") == []
+    return series.counts
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=21)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        counts = compare(Path(folder), arguments.kills, arguments.seed)
+    print("| command | stage | kills | after (s) | finished objects | done again | trainings that went back |")
+    print("|---|---|---|---|---|---|---|")
+    for (command, stage), count in counts.items():
+        times = " ".join(f"{seconds:.0f}" for seconds in count.seconds)
+        print(
+            f"| {command} | {stage} | {len(count.seconds)} | {times} | {count.finished} | {count.done_again} "
+            f"| {count.went_back} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
