@@ -2,15 +2,40 @@
 
 import errno
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from sklearn.datasets import load_digits
 
+from pumascale.tasks.stage import make_or_reuse
+from pumascale.tasks.storage import arrays, manifests
+from pumascale.tasks.storage.errors import InputError
+
+ON_A_SMALL_DISK = """
+import subprocess, sys
+from functools import partial
+from pumascale.tasks.graph import pipeline
+from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.stage import make_or_reuse
 from pumascale.tasks.storage import manifests
 from pumascale.tasks.storage.errors import InputError
+source, disk = sys.argv[1:]
+asked = GraphParameters(n_partitions=4, recall_sample=50)
+work = partial(pipeline.build, source, disk + "/graph", asked, run=map)
+try:
+    make_or_reuse.fn(disk + "/graph", work)
+except InputError as error:
+    print(error)
+print(sorted(manifests.read_receipts(disk + "/graph")))
+subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+print(make_or_reuse.fn(disk + "/graph", work)["n_rows"])
+"""
 
 
 def failing(number: int) -> Any:
@@ -25,6 +50,23 @@ def test_a_full_disk_is_said_with_what_to_do(tmp_path: Path, number: int) -> Non
     with pytest.raises(InputError, match=r"No space was left.* make room .* and run the same again"):
         make_or_reuse.fn(str(tmp_path), failing(number))
     assert manifests.read_manifest(str(tmp_path)) is None
+
+
+@pytest.mark.long
+def test_a_disk_that_is_full_in_the_middle_of_a_graph_is_said_and_the_graph_goes_on(tmp_path: Path) -> None:
+    rows = load_digits().data.astype(np.float32)
+    arrays.create_array(str(tmp_path / "rows"), shape=rows.shape, dtype=rows.dtype)[:] = rows
+    (tmp_path / "disk").mkdir()
+    script = 'mount -t tmpfs -o size=1500k none "$2" || exit 77; "$0" -c "$3" "$1" "$2"'
+    words = [sys.executable, str(tmp_path / "rows"), str(tmp_path / "disk"), ON_A_SMALL_DISK]
+    done = subprocess.run(["unshare", "-Urm", "sh", "-c", script, *words], capture_output=True, text=True)
+    if done.returncode in (1, 77) and not done.stdout:
+        pytest.skip(f"no disk of its own can be mounted here: {done.stderr}")
+    assert done.returncode == 0, done.stderr
+    said, receipts, n_rows = done.stdout.splitlines()
+    assert re.match(r"No space was left while .*/graph was written .* make room there", said)
+    assert "assign-4-000000000000" in receipts
+    assert n_rows == "1797"
 
 
 def test_a_server_that_does_not_answer_is_said_too(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ def test_appended_rows_are_placed_and_the_others_not_again(night: Night, encoded
     assert (again["cached"], again["rows_added"], again["version"]) == (["write_embedding"], 0, 2)
     assert again["embedding"] == second["embedding"]
     assert encoded == []
+    assert sum(again["seconds"].values()) < 5
 
 
 def test_a_killed_update_publishes_nothing_and_goes_on(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
