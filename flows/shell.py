@@ -95,7 +95,7 @@ def transform(
     force: Force = False,
 ) -> None:
     """Place the rows of SOURCE with a trained model."""
-    groups = _groups(settings, parameters, ("embedding",))
+    groups = _groups(settings, parameters, ("embedding", "compute"))
     from pumascale.tasks.preflight import preflight_transform
 
     _result(lambda: preflight_transform(source, model, target, workspace, labels, **groups))

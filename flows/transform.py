@@ -4,8 +4,8 @@ from typing import Any
 
 from prefect import flow, runtime
 
-from pumascale.flows.fit_transform import DEFAULT_EMBEDDING
-from pumascale.tasks.parameters import EmbeddingParameters
+from pumascale.flows.fit_transform import DEFAULT_COMPUTE, DEFAULT_EMBEDDING
+from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters
 from pumascale.tasks.preflight import preflight_transform
 from pumascale.tasks.stage import summarize
 from pumascale.tasks.write_embedding import write_embedding
@@ -19,6 +19,7 @@ def transform(
     workspace: str | None = None,
     labels: str | None = None,
     embedding: EmbeddingParameters = DEFAULT_EMBEDDING,
+    compute: ComputeParameters = DEFAULT_COMPUTE,
     force: bool = False,
 ) -> dict[str, Any]:
     """Write the coordinates of every row of `source`.
@@ -30,8 +31,9 @@ def transform(
         workspace: URL prefix for the embedding; by default the model's own workspace.
         labels: URL of a Zarr array of labels that colour the map.
         embedding: Placing the rows.
+        compute: Dask workers that place the rows, where it asks for any; else this process does.
         force: Make it anew, beside what is there.
     """
-    preflight_transform(source, model, target, workspace, labels, embedding)
+    preflight_transform(source, model, target, workspace, labels, embedding, compute)
     salt = str(runtime.flow_run.id) if force else None
-    return summarize(write_embedding(source, model, workspace, embedding, labels, target, salt))
+    return summarize(write_embedding(source, model, workspace, embedding, labels, target, salt, compute=compute))

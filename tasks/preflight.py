@@ -82,6 +82,7 @@ def preflight_transform(
     workspace: str | None,
     labels: str | None,
     embedding: EmbeddingParameters,
+    compute: ComputeParameters,
 ) -> None:
     """Check a transform as a whole.
 
@@ -94,6 +95,7 @@ def preflight_transform(
     probes.check_reachable(model)
     model_store.check_rows(source, model_store.read_model(model))
     _check_map(source, target, labels, embedding)
+    _check_compute(compute)
     probes.check_workspace(urls.absolute(workspace or model_store.workspace_of(model)))
 
 

@@ -4,14 +4,15 @@ source.zarr + model --write_embedding--> <workspace>/embeddings/<id>/embedding
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from pumascale.tasks.appended import Appended
-from pumascale.tasks.parameters import EmbeddingParameters
+from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters
 from pumascale.tasks.run_page import Progress, publish_markdown, publish_picture
 from pumascale.tasks.stage import Stage, costs, run_stage
 from pumascale.tasks.storage import arrays, changes, fingerprints, graph_store, manifests, model_store, targets, urls
@@ -26,6 +27,7 @@ def write_embedding(
     target: str | None = None,
     salt: str | None = None,
     since: Appended | None = None,
+    compute: ComputeParameters | None = None,
 ) -> Stage:
     """Place every row of `source` with the encoder of `model`, or find the embedding written before.
 
@@ -45,6 +47,8 @@ def write_embedding(
         Anything that makes this request differ from an equal one.
     since : Appended, optional
         What is new since the newest version of `target`: finished shards of it are taken over, not encoded again.
+    compute : ComputeParameters, optional
+        Dask workers that place the rows, a shard at a time each; where it asks for none, this process does.
 
     Returns
     -------
@@ -66,7 +70,7 @@ def write_embedding(
         targets.check_target(target)
     request = _request(source, model, parameters, labels)
     place = _place(request, model, workspace, salt, since)
-    work = partial(_write, source, model, place, parameters, labels, request, since)
+    work = partial(_write, source, model, place, parameters, labels, request, since, compute)
     stage = run_stage("write_embedding", place, [source, model], work)
     if target:
         facts = {"source": source, "model": model} | _lineage(model, since)
@@ -115,27 +119,15 @@ def _write(
     labels: str | None,
     request: str,
     since: Appended | None,
+    compute: ComputeParameters | None,
 ) -> dict[str, Any]:
-    from pumascale.tasks.embedding.encode import encode
-    from pumascale.tasks.embedding.networks import load_encoder
-
     started, progress = time.perf_counter(), Progress("write_embedding")
     facts = model_store.read_model(model)
     arrays.create_group(place, {"source": source, "model": model})
     changes.write_record(place, changes.record_source(source))  # before the rows are read: what changes then is seen
     embedding = urls.join(place, "embedding")
     update = _adopt(model, embedding, since, parameters) if since else {}
-    summary = encode(
-        source,
-        load_encoder(model),
-        embedding,
-        row_shape=tuple(facts["row_shape"]),
-        out_shape=(facts["n_components"],),
-        batch_size=parameters.batch_size,
-        non_finite=parameters.non_finite,
-        attributes={"source": source, "model": model},
-        on_progress=progress,
-    )
+    summary = _encode(source, model, embedding, facts, parameters, compute, progress)
     origin = {"source": source, "model": model, "n_components": facts["n_components"]}
     quality = _measure(source, model, embedding, labels, progress)
     asked = {"parameters": parameters.model_dump()} | costs(started, place, source, model)
@@ -143,6 +135,46 @@ def _write(
     manifest = summary | origin | update | {"request": request, "quality": quality} | asked
     _report(place, model, labels, parameters.texts, manifest)
     return manifests.commit(place, manifest)
+
+
+def _encode(
+    source: str,
+    model: str,
+    embedding: str,
+    facts: dict[str, Any],
+    parameters: EmbeddingParameters,
+    compute: ComputeParameters | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    from pumascale.tasks.embedding.encode import encode
+    from pumascale.tasks.embedding.networks import encoder_on_workers, load_encoder
+
+    with _workers(compute) as run:
+        return encode(
+            source,
+            load_encoder(model) if run is None else encoder_on_workers(model),
+            embedding,
+            row_shape=tuple(facts["row_shape"]),
+            out_shape=(facts["n_components"],),
+            batch_size=parameters.batch_size,
+            non_finite=parameters.non_finite,
+            attributes={"source": source, "model": model},
+            on_progress=progress,
+            run=run,
+        )
+
+
+@contextmanager
+def _workers(compute: ComputeParameters | None) -> Iterator[Any]:
+    """What runs tasks on a cluster; None where this process does the work."""
+    if compute is None or compute == ComputeParameters():
+        yield None
+        return
+    from pumascale.tasks.compute.bounded_map import bounded_map
+    from pumascale.tasks.compute.cluster import open_client
+
+    with open_client(compute) as client:
+        yield partial(bounded_map, client)
 
 
 def _adopt(model: str, embedding: str, since: Appended, parameters: EmbeddingParameters) -> dict[str, Any]:

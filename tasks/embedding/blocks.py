@@ -21,6 +21,7 @@ from pumascale.tasks.storage.finite import check_finite, finite_rows, read_block
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 OnProgress = Callable[[str, int, int], None]
+Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 Range = tuple[int, int]
 BLOCK_BYTES = 64 * 2**20
 MOST_SHARD_ROWS = 2**20
@@ -41,11 +42,22 @@ class Job:
 
 
 def apply_network(
-    job: Job, *, dimension_names: tuple[str, ...], attributes: dict[str, Any], on_progress: OnProgress
+    job: Job,
+    *,
+    dimension_names: tuple[str, ...],
+    attributes: dict[str, Any],
+    on_progress: OnProgress,
+    run: Runner | None = None,
 ) -> dict[str, Any]:
     """Write `job.network(rows)` for every row of the source to the target array, float32 (n, *out_shape).
 
     Shards that an earlier, killed run has finished (their receipts say so) are left as they are.
+
+    Parameters
+    ----------
+    run : callable, optional
+        ``run(function, items)`` yields results in any order: a cluster's, with a shard per item. By default all is
+        done here.
 
     Returns
     -------
@@ -70,10 +82,11 @@ def apply_network(
     )
     done = finished_shards(job.target, array)
     shards = [shard for shard in arrays.row_blocks(n_rows, arrays.object_rows(array)) if shard not in done]
-    counts = list(done.values())
-    for stop, n_bad in _run(job, rows, array, shards):
+    counts, n_done = list(done.values()), sum(stop - start for start, stop in done)
+    for (start, stop), n_bad in _run(job, rows, array, shards) if run is None else run(WriteShard(job), shards):
         counts.append(n_bad)
-        on_progress("rows", stop, n_rows)
+        n_done += stop - start
+        on_progress("rows", n_done, n_rows)
     return {"n_rows": n_rows, "n_non_finite": sum(counts), "n_shards": len(counts), "n_shards_before": len(done)}
 
 
@@ -97,8 +110,23 @@ def finished_shards(target: str, array: zarr.Array[Any]) -> dict[Range, int]:
     return found
 
 
-def _run(job: Job, rows: zarr.Array[Any], array: zarr.Array[Any], shards: Sequence[Range]) -> Iterator[tuple[int, int]]:
-    """Compute and write `shards`; (stop, rows with NaN or inf) of each as it is computed."""
+@dataclass(frozen=True)
+class WriteShard:
+    """The task of a worker: computes and writes one shard; its range, and the number of rows with NaN or inf."""
+
+    job: Job
+
+    def __call__(self, shard: Range) -> tuple[Range, int]:
+        """Do it."""
+        rows, array = arrays.open_source(self.job.source), arrays.open_writable(self.job.target)
+        (written,) = _run(self.job, rows, array, [shard])
+        return written
+
+
+def _run(
+    job: Job, rows: zarr.Array[Any], array: zarr.Array[Any], shards: Sequence[Range]
+) -> Iterator[tuple[Range, int]]:
+    """Compute and write `shards`; each, and its number of rows with NaN or inf, as it is computed."""
     step = read_rows_step(rows)
     plan = [(shard, block) for shard in shards for block in cut(*shard, step)]
     # Of the whole array, not of what is left to do: a run that goes on has the same batches as one that was not killed.
@@ -118,7 +146,7 @@ def _run(job: Job, rows: zarr.Array[Any], array: zarr.Array[Any], shards: Sequen
             if block[1] == stop:
                 _finish(written)
                 written = writer.submit(_write, job.target, array, (start, stop), results, n_bad)
-                yield stop, n_bad
+                yield (start, stop), n_bad
         _finish(written)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pumascale.tasks.embedding.blocks import Job, Network, OnProgress, apply_network
+from pumascale.tasks.embedding.blocks import Job, Network, OnProgress, Runner, apply_network
 
 
 def _silent(step: str, done: int, total: int) -> None:
@@ -20,6 +20,7 @@ def encode(
     non_finite: Literal["error", "nan"] = "error",
     attributes: dict[str, Any] | None = None,
     on_progress: OnProgress = _silent,
+    run: Runner | None = None,
 ) -> dict[str, Any]:
     """Write the coordinates of every row of `source`; a killed run goes on behind its last finished shard.
 
@@ -39,6 +40,8 @@ def encode(
         Of the target array, such as the model's and the source's URL.
     on_progress : callable
         Called with ("rows", rows done, rows) after each shard.
+    run : callable, optional
+        Does the shards on workers, as ``run(function, shards)``; `network` must be one that can be sent to them.
 
     Returns
     -------
@@ -52,7 +55,7 @@ def encode(
     """
     job = Job(source, network, target, row_shape, out_shape, batch_size, non_finite)
     names = ("row", "component") if len(out_shape) == 1 else _axes(out_shape)
-    return apply_network(job, dimension_names=names, attributes=attributes or {}, on_progress=on_progress)
+    return apply_network(job, dimension_names=names, attributes=attributes or {}, on_progress=on_progress, run=run)
 
 
 def decode(

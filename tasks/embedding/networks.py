@@ -2,6 +2,7 @@
 
 import importlib
 import tempfile
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,20 @@ from pumascale.tasks.storage.errors import InputError
 def load_encoder(model: str) -> Network:
     """The encoder of the model at `model`: float32 (m, *row_shape) to float32 (m, n_components)."""
     return load_network(urls.join(model, "encoder.keras"))
+
+
+def encoder_on_workers(model: str) -> Network:
+    """The encoder of the model at `model`, loaded in the process that uses it: what travels is the URL."""
+    return partial(_encode, model)
+
+
+def _encode(model: str, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return _loaded_encoder(model)(rows)
+
+
+@cache
+def _loaded_encoder(model: str) -> Network:
+    return load_encoder(model)
 
 
 def load_decoder(model: str) -> Network:
