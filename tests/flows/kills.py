@@ -10,6 +10,7 @@ Prints a table in Markdown.
 
 import argparse
 import json
+import math
 import os
 import random
 import re
@@ -35,15 +36,22 @@ ROOT = Path(__file__).parents[2]
 SHELL = [sys.executable, "-m", "pumascale.flows.shell"]
 MARK = "PUMASCALE_KILLS"
 LAYOUT = ("n_prototypes=300", "n_epochs=1500", "checkpoint_minutes=0")
-GRADIENTS = ("encoder=mlp", "hidden_units=[32]", "n_epochs=150", "batch_size=32", "checkpoint_minutes=0")
+GRADIENTS = (
+    "encoder=mlp",
+    "hidden_units=[32]",
+    "n_epochs=150",
+    "batch_size=32",
+    "checkpoint_minutes=0",
+    "early_stopping=false",
+)
 
+STAGES = ("build_graph", "train_encoder", "write_embedding")
 Slot = tuple[str, str]  # which command is killed, in which stage
 SLOTS: tuple[Slot, ...] = (
     ("layout", "build_graph"),
     ("layout", "train_encoder"),
     ("gradients", "train_encoder"),
     ("shards", "write_embedding"),
-    ("layout", "write_embedding"),
 )
 
 
@@ -83,11 +91,18 @@ class Run:
         steps = [(match[1], int(match[2])) for match in found if match]
         return [done for step, done in steps if step == steps[-1][0]]
 
-    def waits_for(self, stage: str, n_lines: int) -> None:
-        """Wait for so many lines of a stage."""
-        while sum(f"  {stage}: " in line for line in list(self.lines)) < n_lines:
+    def stages(self) -> list[str]:
+        """The stage of every line of progress."""
+        return [stage for line in list(self.lines) for stage in STAGES if f"  {stage}: " in line]
+
+    def waits_for(self, stage: str, n_lines: int) -> str:
+        """Wait for so many lines of a stage, or for a later one where it was done before; which it was."""
+        while (seen := self.stages()).count(stage) < n_lines and max(
+            map(STAGES.index, seen), default=0
+        ) <= STAGES.index(stage):
             assert self.process.poll() is None, "\n".join(["the run ended before its kill", *self.lines[-20:]])
             time.sleep(0.01)
+        return seen[-1]
 
     def kill(self) -> None:
         """End every process of the group, as a power cut would."""
@@ -112,7 +127,11 @@ class Run:
 
     def end(self) -> list[str]:
         """Wait for a good end; what it printed."""
-        code = self.process.wait(600)
+        try:
+            code = self.process.wait(900)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
         self.reader.join(10)
         assert code == 0, "\n".join(self.lines[-20:])
         return self.output.read_text().splitlines()
@@ -186,26 +205,27 @@ class Series:
     def run(self, name: str, *words: str) -> list[str]:
         """Run a command to its end, killed as often as its slots have kills; what it printed at last."""
         command = [*words, "--workspace", str(self.folder / "work")]
-        slots = [slot for slot in SLOTS if slot[0] == name for _ in range(self.left[slot])]
-        killed = [(slot, *self._kill(command, slot[1])) for slot in slots]
+        stages = [slot[1] for slot in SLOTS if slot[0] == name for _ in range(self.left[slot])]
+        killed = [self._kill(command, stage) for stage in stages]
         last = Run(command, self.folder)
         printed, now = last.end(), receipts(self.folder)
         following = [*(run for _, run, _ in killed[1:]), last]
-        for (slot, run, before), next_run in zip(killed, following, strict=True):
-            count = self.counts[slot]
+        for (stage, run, before), next_run in zip(killed, following, strict=True):
+            count = self.counts[name, stage]
             count.seconds.append(run.seconds)
             count.finished += len(before)
             count.done_again += sum(now.get(path) != written for path, written in before.items())
-            if slot[1] == "train_encoder":  # it has no receipts but checkpoints
-                count.went_back += next_run.positions(slot[1])[0] < run.positions(slot[1])[-1]
+            if stage == "train_encoder":  # it has no receipts but checkpoints
+                ahead = [*next_run.positions(stage), math.inf][0]
+                count.went_back += ahead < run.positions(stage)[-1]
         return printed
 
-    def _kill(self, command: list[str], stage: str) -> tuple[Run, dict[Path, int]]:
+    def _kill(self, command: list[str], stage: str) -> tuple[str, Run, dict[Path, int]]:
         run = Run(command, self.folder)
-        run.waits_for(stage, self.chance.randint(1, 3))
+        stage = run.waits_for(stage, self.chance.randint(1, 2))
         time.sleep(self.chance.uniform(0, 0.8))
         run.kill()
-        return run, receipts(self.folder)
+        return stage, run, receipts(self.folder)
 
 
 def make_maps(series: Series, few: str, many: str) -> tuple[str, list[str]]:
@@ -233,7 +253,7 @@ def content(graph: str) -> dict[str, bytes]:
     return {name: urls.read_bytes(urls.join(graph, name)) or b"" for name in names}
 
 
-def compare(folder: Path, n_kills: int, seed: int, n_shards: int = 6) -> dict[Slot, Count]:
+def compare(folder: Path, n_kills: int, seed: int, n_shards: int = 8) -> dict[Slot, Count]:
     """Make the maps without kills and with them, and see that they are the same; what was counted."""
     few, many = write_sources(folder, n_shards)
     graph, embeddings = make_maps(Series(folder / "unkilled", 0, seed), few, many)
