@@ -35,7 +35,7 @@ from pumascale.tasks.storage import arrays, targets, urls
 ROOT = Path(__file__).parents[2]
 SHELL = [sys.executable, "-m", "pumascale.flows.shell"]
 MARK = "PUMASCALE_KILLS"
-LAYOUT = ("n_prototypes=300", "n_epochs=1500", "checkpoint_minutes=0")
+LAYOUT = ("n_prototypes=300", "n_epochs=1000", "checkpoint_minutes=0")
 GRADIENTS = (
     "encoder=mlp",
     "hidden_units=[32]",
@@ -209,7 +209,7 @@ class Series:
         killed = [self._kill(command, stage) for stage in stages]
         last = Run(command, self.folder)
         printed, now = last.end(), receipts(self.folder)
-        following = [*(run for _, run, _ in killed[1:]), last]
+        following = [*(run for _, run, _ in killed), last][1:]
         for (stage, run, before), next_run in zip(killed, following, strict=True):
             count = self.counts[name, stage]
             count.seconds.append(run.seconds)
@@ -225,6 +225,7 @@ class Series:
         stage = run.waits_for(stage, self.chance.randint(1, 2))
         time.sleep(self.chance.uniform(0, 0.8))
         run.kill()
+        print(f"killed after {run.seconds:.0f} s: {run.lines[-1]}", file=sys.stderr)
         return stage, run, receipts(self.folder)
 
 
