@@ -175,7 +175,7 @@ def watching(target: str) -> Iterator[Reader]:
 
 
 def write_sources(folder: Path, n_shards: int) -> tuple[str, str]:
-    """Digits as 4 x 4 thumbnails, and millions of noisy copies of them: several whole shards of a map."""
+    """Digits as 4 x 4 thumbnails, and millions of copies, block by block shifted: several whole shards of a map."""
     rows = load_digits().data.reshape(-1, 4, 2, 4, 2).mean((2, 4)).reshape(-1, 16)
     few, many = str(folder / "few"), str(folder / "many")
     arrays.create_array(few, shape=rows.shape, dtype=np.float32)[:] = rows
@@ -254,9 +254,9 @@ def content(graph: str) -> dict[str, bytes]:
     return {name: urls.read_bytes(urls.join(graph, name)) or b"" for name in names}
 
 
-def compare(folder: Path, n_kills: int, seed: int, n_shards: int = 8) -> dict[Slot, Count]:
+def compare(folder: Path, n_kills: int, seed: int) -> dict[Slot, Count]:
     """Make the maps without kills and with them, and see that they are the same; what was counted."""
-    few, many = write_sources(folder, n_shards)
+    few, many = write_sources(folder, n_shards=2 + n_kills // 2)  # a kill may leave two shards finished
     graph, embeddings = make_maps(Series(folder / "unkilled", 0, seed), few, many)
     series = Series(folder / "killed", n_kills, seed)
     killed_graph, killed_embeddings = make_maps(series, few, many)
