@@ -57,7 +57,7 @@ def test_every_entrypoint_is_a_flow_and_every_pool_is_defined() -> None:
 def test_the_forms_of_the_other_flows_keep_their_order_and_help() -> None:
     expected = {
         "fit": ["source", "workspace", "graph", "training", "compute", "force"],
-        "transform": ["source", "model", "target", "workspace", "labels", "embedding", "force"],
+        "transform": ["source", "model", "target", "workspace", "labels", "embedding", "compute", "force"],
         "update": [
             "source",
             "model",
