@@ -235,6 +235,7 @@ def _start_server() -> None:
 
     Ctrl-C reaches every process of a terminal, and it is this server that has to be told how the run ended.
     """
+    logging.getLogger("pumascale").info("starting")  # it takes some ten seconds, and the workers after it
     from prefect.client.orchestration import get_client
 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a process that is started takes it over

@@ -40,7 +40,9 @@ def test_the_demo_makes_a_map_and_says_where_it_is(tmp_path: Path) -> None:
     assert manifest["quality"]["trained"]["trustworthiness"] > 0.95
     assert manifest["quality"]["held_out"]["label_accuracy"] > 0.9
     # Our own progress and nobody else's: each line is a time and a stage.
-    assert all(line[2] == ":" and "_" in line for line in done.stderr.splitlines()), done.stderr
+    first, *lines = done.stderr.splitlines()
+    assert first.endswith("  starting")
+    assert all(line[2] == ":" and "_" in line for line in lines), done.stderr
 
 
 def test_bad_input_ends_with_one_line_and_a_code(tmp_path: Path) -> None:
