@@ -94,7 +94,7 @@ def test_the_other_pools_take_what_the_deployments_give_them_and_refuse_what_is_
 
 def deploy(server: Server, pool: dict[str, Any], changes: dict[str, Any]) -> httpx.Response:
     """Deploy `fit` on a pool, with the job variables that `prefect.yaml` has for it."""
-    asked = {"name": "elsewhere", "flow_id": find(server, "fit")["flow_id"], "work_pool_name": pool["name"]}
+    asked = {"name": pool["name"], "flow_id": find(server, "fit")["flow_id"], "work_pool_name": pool["name"]}
     job = {"job_variables": pool["job_variables"] | changes}
     return httpx.post(f"{server.api}/deployments/", json=asked | job, timeout=30)
 
