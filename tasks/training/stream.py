@@ -1,21 +1,20 @@
 """The training room's stream: data larger than memory, a window of partitions on the device and the next one loading.
 
-A report is a pass over all partitions, dealt anew into windows of several, so that edges repel rows of other
-partitions too. A window gets steps by the weight of its edges, so an edge is drawn as often as if all were resident.
+A report is a pass over all partitions, dealt anew into windows of several. A window gets steps by the weight of its
+edges, so an edge is drawn as often as if all were resident.
 """
 
 import math
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.storage import arrays, graph_store
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.training.checkpoints import KeepCheckpoint
+from pumascale.tasks.training.parts import Part, Parts
 from pumascale.tasks.training.problem import Problem
 from pumascale.tasks.training.sampling import Edges, joined
 from pumascale.tasks.training.window import Tables, Window
@@ -23,17 +22,6 @@ from pumascale.tasks.training.window import Tables, Window
 EDGE_BYTES = 100  # in the window, in the one that loads, and while its alias table is made
 ROW_COPIES = 3  # the same of a row
 LEAST_EXECUTIONS = 4  # per window and report
-
-
-@dataclass(frozen=True)
-class Part:
-    """What training takes of a partition."""
-
-    partition: int
-    n_rows: int
-    n_edges: int
-    weight: float
-
 
 Deal = list[list[Part]]  # the windows of a report
 
@@ -60,7 +48,8 @@ class Stream:
 
     def __init__(self, problem: Problem, seed: int) -> None:
         self.problem, self.seed = problem, seed
-        self.parts = [_part(problem, partition) for partition in range(graph_store.n_partitions(problem.edges.graph))]
+        self.stored = Parts(problem)
+        self.parts = self.stored.parts
         n_rows, n_edges = sum(part.n_rows for part in self.parts), sum(part.n_edges for part in self.parts)
         whole = projected_memory(n_rows, n_edges, problem)
         share = min(1.0, problem.memory_limit / whole)
@@ -100,11 +89,9 @@ class Stream:
         """The rows of a window, its edges with ids into them, and the rows' landmarks."""
         rows, edges, ids, offset = list[NDArray[Any]](), list[Edges](), list[NDArray[np.int64]](), 0
         for part in window:
-            found = self.problem.edges.partition(part.partition).training
-            some = np.unique(np.append(found.head, found.tail))
-            head, tail = offset + np.searchsorted(some, found.head), offset + np.searchsorted(some, found.tail)
-            rows.append(read_rows(self.problem, part.partition, some))
-            edges.append(Edges(head, tail, found.weight))
+            some, found = self.stored.edges(part)
+            rows.append(self.stored.rows(part))
+            edges.append(Edges(offset + found.head, offset + found.tail, found.weight))
             ids.append(some)
             offset += len(some)
         landmarks = self.problem.landmarks
@@ -116,25 +103,6 @@ def _divisor(problem: Problem, n_windows: int) -> int:
     most = max(1, problem.steps_per_report // (LEAST_EXECUTIONS * n_windows))
     whole = problem.steps_per_execution
     return max(count for count in range(1, min(whole, most) + 1) if whole % count == 0)
-
-
-def _part(problem: Problem, partition: int) -> Part:
-    edges = problem.edges.partition(partition).training
-    n_rows = len(np.unique(np.append(edges.head, edges.tail)))
-    return Part(partition, n_rows, len(edges), float(edges.weight.sum(dtype=np.float64)))
-
-
-def read_rows(problem: Problem, partition: int, ids: NDArray[np.int64]) -> NDArray[Any]:
-    """The rows `ids` of a partition, from its own copy of them; without a network, their numbers."""
-    if not problem.is_parametric:
-        return ids.astype(np.int32)[:, np.newaxis]
-    members, data = (
-        arrays.open_array(graph_store.partition_url(problem.edges.graph, partition, name)) for name in ("rows", "data")
-    )
-    known = np.asarray(members[:])  # ascending, but for the guests behind them
-    order = np.argsort(known, kind="stable")
-    chosen = order[np.searchsorted(known, ids, sorter=order)]
-    return arrays.read_rows(data, 0, data.shape[0], dtype=problem.row_dtype)[chosen]
 
 
 class FeedWindows(keras.callbacks.Callback):  # type: ignore[misc]
