@@ -11,6 +11,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.settings import PREFECT_UI_URL
 
 from pumascale.flows.export import export
+from pumascale.flows.export_model import export_model
 from pumascale.flows.fit import fit
 from pumascale.flows.fit_transform import fit_transform
 from pumascale.flows.graph import graph
@@ -31,10 +32,11 @@ def main() -> None:
 
 def deployments() -> list[RunnerDeployment]:
     """One deployment of each flow; the stages of `split` are those here too."""
-    flows: tuple[Flow[..., Any], ...] = (fit_transform, fit, transform, update, inverse_transform, export, graph, split)
+    maps: tuple[Flow[..., Any], ...] = (fit_transform, fit, transform, update, inverse_transform)
+    others: tuple[Flow[..., Any], ...] = (export, export_model, graph, split)
     made = [
         flow.to_deployment(NAME, concurrency_limit=1, tags=["pumascale"], parameters=STAGES if flow is split else None)
-        for flow in flows
+        for flow in maps + others
     ]
     return [one for one in made if isinstance(one, RunnerDeployment)]
 

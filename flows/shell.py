@@ -166,6 +166,20 @@ def export(
     _run(lambda: flow(map_url, place, to, labels))
 
 
+@app.command("export-model")
+def export_model(
+    model: Annotated[str, typer.Argument(help="URL of a trained model.")],
+    place: Annotated[str, typer.Argument(help="URL of the file, or of the folder of a SavedModel.")],
+    to: Annotated[Literal["onnx", "saved_model", "litert"], typer.Option(help="litert: a .tflite file.")] = "onnx",
+    network: Annotated[Literal["encoder", "decoder"], typer.Option(help="decoder: coordinates to rows.")] = "encoder",
+) -> None:
+    """A network of MODEL for serving without pumascale."""
+    _check_model(model)
+    from pumascale.flows.export_model import export_model as flow
+
+    _run(lambda: flow(model, place, to, network))
+
+
 @app.command()
 def serve() -> None:
     """Serve every flow from this machine, for the Prefect UI."""

@@ -34,6 +34,7 @@ DOORS = {
     "measure_drift": {"quality", "report"},
     "write_rows": {"embedding", "report"},
     "export_map": {"embedding"},
+    "export_model": {"training"},
 }
 
 

@@ -31,7 +31,17 @@ def test_the_stages_of_split_are_served_beside_it(server: Server, tmp_path: Path
     found = served(server)
     assert set(found) == {
         f"{flow}/here"
-        for flow in ("fit-transform", "fit", "transform", "update", "inverse-transform", "export", "graph", "split")
+        for flow in (
+            "fit-transform",
+            "fit",
+            "transform",
+            "update",
+            "inverse-transform",
+            "export",
+            "export-model",
+            "graph",
+            "split",
+        )
     }
     stages = found["split/here"]["parameters"]
     assert sorted(stages) == ["fit_deployment", "graph_deployment", "transform_deployment"]

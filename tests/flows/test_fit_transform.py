@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import xarray
 import zarr
 from prefect.client.orchestration import get_client
 
+from pumascale.flows.export_model import export_model
 from pumascale.flows.fit import fit
 from pumascale.flows.fit_transform import fit_transform
 from pumascale.flows.inverse_transform import inverse_transform
@@ -111,6 +113,22 @@ def test_fit_then_transform_of_new_rows(tmp_path: Path, digits: tuple[str, str])
     written = transform(new, trained["model"], target=str(tmp_path / "map"))
     assert written["n_rows"] == 60
     assert written["embedding"].startswith(str(tmp_path / "work" / "embeddings"))
+    # Served without pumascale, the encoder gives the same places.
+    done = export_model(trained["model"], str(tmp_path / "encoder.onnx"))
+    assert (done["network"], done["to"]) == ("encoder", "onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "encoder.onnx")
+    served = session.run(None, {session.get_inputs()[0].name: zarr.open_array(new, mode="r")[:]})[0]
+    points = zarr.open_array(f"{written['embedding']}/embedding", mode="r")[:]
+    np.testing.assert_allclose(served, points, atol=1e-3)
+    with pytest.raises(InputError, match="has no decoder"):
+        export_model(trained["model"], str(tmp_path / "decoder.onnx"), network="decoder")
+
+
+def test_labels_shape_the_graph_and_the_map(tmp_path: Path, digits: tuple[str, str]) -> None:
+    # Without them the same network comes to LATER.
+    supervised = GRAPH.model_copy(update={"labels": digits[1], "target_weight": 0.9})
+    result = run(digits[0], str(tmp_path / "work"), labels=digits[1], graph=supervised)
+    assert result["quality"]["trained"]["label_accuracy"] > 0.9
 
 
 def test_rows_come_back_from_the_map(tmp_path: Path, digits: tuple[str, str]) -> None:
