@@ -10,9 +10,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow
 from numpy.typing import NDArray
 
+from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import urls
 from pumascale.tasks.training.checkpoints import KeepCheckpoint
 
@@ -120,6 +120,8 @@ class TensorBoardLog(keras.callbacks.Callback):  # type: ignore[misc]
 
     def __init__(self, url: str) -> None:
         super().__init__()
+        import tensorflow  # here, since a training on JAX does without
+
         self.url = url
         self.folder = tempfile.TemporaryDirectory()
         plugin = tensorflow.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
@@ -128,6 +130,8 @@ class TensorBoardLog(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write, then copy the file."""
+        import tensorflow
+
         with self.writer.as_default(step=epoch):
             for name, value in (logs or {}).items():
                 tensorflow.summary.write(name, tensorflow.constant(float(value)), metadata=self.metadata)
@@ -139,3 +143,10 @@ class TensorBoardLog(keras.callbacks.Callback):  # type: ignore[misc]
         """Close."""
         self.writer.close()
         self.folder.cleanup()
+
+
+def build_logs(parameters: TrainingParameters, past: dict[str, list[float]]) -> list[keras.callbacks.Callback]:
+    """The logs by URL that are asked for; `past` holds the reports before, of a run that goes on."""
+    logs: list[keras.callbacks.Callback] = []
+    logs += [CsvLog(parameters.csv_log, past)] if parameters.csv_log else []
+    return [*logs, TensorBoardLog(parameters.tensorboard_log)] if parameters.tensorboard_log else logs

@@ -9,10 +9,12 @@ from typing import Any
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import arrays
 from pumascale.tasks.storage.errors import InputError, nearest_name
+from pumascale.tasks.training.problem import uses_prototypes
 from pumascale.tasks.training.specs import import_object, is_import_path
 
 LEAST_ROWS = 4
 PLAIN_ENCODERS = ("prototypes", "mlp")
+PLAIN_SPECS = (None, *PLAIN_ENCODERS, "mean_squared_error")  # known without Keras
 BACKENDS = {"tensorflow": "tensorflow", "jax": "jax"}
 
 
@@ -53,19 +55,31 @@ def check_choices(parameters: TrainingParameters) -> None:
     """Refuse choices that exclude each other."""
     if not parameters.parametric_embedding and parameters.parametric_reconstruction:
         raise InputError("parametric_reconstruction needs an encoder. Leave parametric_embedding on.")
-    if parameters.encoder != "prototypes" or not parameters.parametric_embedding or parameters.warm_start:
-        return
+    if uses_prototypes(parameters):
+        _check_laid_out(parameters)
+    elif parameters.n_training_epochs == 0 and not (parameters.warm_start and parameters.parametric_reconstruction):
+        raise InputError(
+            "training.n_training_epochs=0 leaves nothing to train but the decoder of a finished model: give its URL as "
+            "training.warm_start, and parametric_reconstruction=true. Else leave n_training_epochs out."
+        )
+
+
+def _check_laid_out(parameters: TrainingParameters) -> None:
+    """Refuse what a network that is laid out has no use for."""
+    by_gradients = bool(parameters.n_training_epochs)
     needing_gradients = {
         "autoencoder_loss": parameters.autoencoder_loss,
         "global_correlation_loss_weight": parameters.global_correlation_loss_weight > 0,
         "landmark_loss_fn": parameters.landmark_loss_fn is not None,
         "dtype_policy": parameters.dtype_policy != "float32",
+        "callbacks": parameters.callbacks and not by_gradients,
+        "optimizer": parameters.optimizer and not by_gradients and not parameters.parametric_reconstruction,
     }
     for name, is_set in needing_gradients.items():
         if is_set:
             raise InputError(
-                f"training.{name} shapes an encoder that is trained by gradients, and training.encoder='prototypes' "
-                "is laid out instead. Choose encoder='mlp', or a network of your own."
+                f"training.{name} has a part in training by gradients, and training.encoder='prototypes' is laid out "
+                "instead. Choose encoder='mlp', or a network of your own."
             )
 
 
@@ -90,7 +104,7 @@ def check_brought(parameters: TrainingParameters, shape: tuple[int, ...]) -> Non
         _check_name(parameters.encoder)
     for path in filter(is_import_path, _specs(parameters)):
         import_object(path)
-    if any(spec not in (None, *PLAIN_ENCODERS) for spec in _specs(parameters)) or parameters.warm_start:
+    if any(spec not in PLAIN_SPECS for spec in _specs(parameters)) or parameters.warm_start:
         _build(parameters, shape)
 
 
@@ -108,16 +122,19 @@ def _specs(parameters: TrainingParameters) -> list[Any]:
         parameters.decoder,
         parameters.optimizer,
         parameters.landmark_loss_fn,
+        parameters.parametric_reconstruction_loss_fcn,
         *parameters.callbacks,
     ]
 
 
 def _build(parameters: TrainingParameters, shape: tuple[int, ...]) -> None:
     from pumascale.tasks.training import configs
-    from pumascale.tasks.training.networks import build_networks
+    from pumascale.tasks.training.networks import build_decoder, build_networks
 
-    if parameters.encoder != "prototypes" or parameters.warm_start:
+    if not uses_prototypes(parameters):
         build_networks(parameters, shape[1:], shape[0])
+    elif parameters.parametric_reconstruction:
+        build_decoder(parameters, shape[1:])
     configs.build_optimizer(parameters.optimizer, 1e-3)
     for callback in parameters.callbacks:
         configs.build_callback(callback)

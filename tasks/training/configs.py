@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.training import artefact
@@ -38,7 +39,14 @@ def build_network(role: str, spec: Spec, arguments: tuple[Any, ...]) -> keras.Mo
 
 
 def _called(role: str, path: str, arguments: tuple[Any, ...]) -> keras.Model:
-    network = import_object(path)(*arguments)
+    make = import_object(path)
+    try:
+        network = make(*arguments)
+    except Exception as error:  # whatever the user's function raises
+        raise InputError(
+            f"training.{role}={path!r} failed when called with the row shape and n_components, {arguments} "
+            f"({type(error).__name__}: {error}). Correct it."
+        ) from error
     if not isinstance(network, keras.Model):
         raise InputError(f"training.{role}={path!r} returned a {type(network).__name__}. Expected a keras.Model.")
     return network
@@ -69,8 +77,7 @@ def check_network(role: str, network: keras.Model, input_shape: tuple[int, ...],
             f"training.{role} takes inputs of shape {takes}, but {input_shape} is what it gets. Change its Input, "
             "or put a Reshape layer first."
         )
-    sample = np.random.default_rng(0).random((4, *input_shape)).astype(np.float32)
-    result = keras.ops.convert_to_numpy(network(sample))
+    result = _tried(role, network, np.random.default_rng(0).random((4, *input_shape)).astype(np.float32))
     if result.shape[1:] != output_shape:
         raise InputError(
             f"training.{role} gives outputs of shape {result.shape[1:]}, but {output_shape} is expected: "
@@ -78,6 +85,16 @@ def check_network(role: str, network: keras.Model, input_shape: tuple[int, ...],
         )
     if not np.isfinite(result.astype(np.float32)).all():
         raise InputError(f"training.{role} gives values that are not finite on rows within [0, 1]. Check its layers.")
+
+
+def _tried(role: str, network: keras.Model, sample: NDArray[np.float32]) -> NDArray[Any]:
+    try:
+        return np.asarray(keras.ops.convert_to_numpy(network(sample)))
+    except Exception as error:  # whatever its layers raise
+        raise InputError(
+            f"training.{role} cannot be computed on inputs of shape {sample.shape[1:]} "
+            f"({type(error).__name__}: {error}). Check its layers, and adapt those that preprocess."
+        ) from error
 
 
 def build_optimizer(spec: Spec | None, learning_rate: float) -> keras.optimizers.Optimizer:

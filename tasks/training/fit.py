@@ -13,12 +13,11 @@ from pumascale.tasks.storage import arrays, manifests
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.training import configs, curve
 from pumascale.tasks.training.callbacks import (
-    CsvLog,
     Progress,
     ReportProgress,
     StopOnNonFinite,
-    TensorBoardLog,
     ValidateReconstruction,
+    build_logs,
 )
 from pumascale.tasks.training.checkpoints import KeepCheckpoint, merged, remove_checkpoints, saving_on_sigterm
 from pumascale.tasks.training.decoding import train_decoder
@@ -112,7 +111,8 @@ def train_networks(
     if problem.n_reports == 0:
         if networks.decoder is not None:
             history |= train_decoder(networks.encoder, networks.decoder, problem, parameters, on_progress)
-        return networks, Outcome(history, problem.n_epochs, None, time.perf_counter() - started)
+        steps = problem.n_epochs if encoder else 0
+        return networks, Outcome(history, steps, None, time.perf_counter() - started)
     stream = None if is_resident(problem) else Stream(problem, parameters.random_state)
     model = build_model(networks, problem, parameters, a, b, stream)
     return networks, train(model, problem, parameters, place, on_progress, stream)
@@ -231,6 +231,4 @@ def build_callbacks(
         array = arrays.open_source(parameters.reconstruction_validation)
         loss = configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)
         callbacks.append(ValidateReconstruction(arrays.read_rows(array, 0, array.shape[0]), loss))
-    callbacks += [CsvLog(parameters.csv_log, past)] if parameters.csv_log else []
-    callbacks += [TensorBoardLog(parameters.tensorboard_log)] if parameters.tensorboard_log else []
-    return [*callbacks, *map(configs.build_callback, parameters.callbacks)]
+    return [*callbacks, *build_logs(parameters, past), *map(configs.build_callback, parameters.callbacks)]

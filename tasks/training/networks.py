@@ -39,11 +39,7 @@ def build_networks(
             return Networks(place_table(n_rows, parameters.n_components), None)
         encoder = encoder or build_encoder(parameters, row_shape)
         configs.check_network("encoder", encoder, row_shape, (parameters.n_components,))
-        if not parameters.parametric_reconstruction:
-            return Networks(encoder, None)
-        decoder = build_decoder(parameters, row_shape)
-        configs.check_network("decoder", decoder, (parameters.n_components,), row_shape)
-        return Networks(encoder, decoder)
+        return Networks(encoder, build_decoder(parameters, row_shape) if parameters.parametric_reconstruction else None)
 
 
 def build_encoder(parameters: TrainingParameters, row_shape: tuple[int, ...]) -> keras.Model:
@@ -56,7 +52,14 @@ def build_encoder(parameters: TrainingParameters, row_shape: tuple[int, ...]) ->
 
 
 def build_decoder(parameters: TrainingParameters, row_shape: tuple[int, ...]) -> keras.Model:
-    """The decoder by its name, from a trained model that has one, or the user's."""
+    """The decoder, checked against the rows."""
+    decoder = _decoder(parameters, row_shape)
+    configs.check_network("decoder", decoder, (parameters.n_components,), row_shape)
+    return decoder
+
+
+def _decoder(parameters: TrainingParameters, row_shape: tuple[int, ...]) -> keras.Model:
+    """By its name, from a trained model that has one, or the user's."""
     if parameters.warm_start is not None and urls.read_bytes(urls.join(parameters.warm_start, "decoder.keras")):
         return artefact.load_decoder(parameters.warm_start)
     if parameters.decoder == "mlp":

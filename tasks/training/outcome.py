@@ -29,7 +29,7 @@ class Outcome:
 def describe(problem: Problem, outcome: Outcome, parameters: TrainingParameters) -> dict[str, Any]:
     """The manifest of a training."""
     history = outcome.history
-    monitored = history.get(parameters.monitor, history["loss"])
+    monitored = next(history[name] for name in (parameters.monitor, "loss", "reconstruction") if name in history)
     return asdict(outcome) | {
         "n_rows": problem.n_rows,
         "n_held_out": len(problem.held_out),
@@ -39,7 +39,7 @@ def describe(problem: Problem, outcome: Outcome, parameters: TrainingParameters)
         "n_edges": outcome.steps * parameters.batch_size if problem.n_reports else 0,
         "best_val_loss": min(history["val_loss"]) if "val_loss" in history else None,
         "best_epoch": int(np.argmin(monitored)),
-        "stopped_epoch": len(history["loss"]),
+        "stopped_epoch": len(monitored),
         "n_reports": problem.n_reports,
         "history": {name: values[-5:] for name, values in history.items()},
         "backend": keras.backend.backend(),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.training import layout, prototypes, splits
 from pumascale.tasks.training.adjacency import draw_edges
-from pumascale.tasks.training.callbacks import Progress
+from pumascale.tasks.training.callbacks import Progress, build_logs
 from pumascale.tasks.training.checkpoints import Checkpoint, KeepLayout, saving_on_sigterm
 from pumascale.tasks.training.problem import Problem, validation_batches
 from pumascale.tasks.training.prototypes import PrototypeAttention
@@ -59,6 +59,8 @@ def train_prototypes(
     with saving_on_sigterm(keeper):
         places = layout.lay_out(start, trained.adjacency, options, watch, first_epoch)
     layer.set_values(places[chosen])
+    for log in watch.logs:
+        log.on_train_end()
     return encoder, watch.history
 
 
@@ -104,10 +106,12 @@ class Watch:
         self.landmarks = trained.landmarks
         self.landmark_weight = min(1.0, parameters.landmark_loss_weight)
         self.history: History = keeper.resumed.history if keeper.resumed else {}
+        self.logs = build_logs(parameters, self.history)
 
     def _attend(self, rows: NDArray[np.float32]) -> tuple[Any, Any]:
-        # The prototypes of a row stay the same while their places move.
-        blocks = [self.layer.attend(rows[start : start + 1024]) for start in range(0, len(rows), 1024)]
+        # The prototypes of a row stay the same while their places move. Small blocks: each holds several copies of its
+        # scores, 8 MB at 8,192 prototypes.
+        blocks = [self.layer.attend(rows[start : start + 256]) for start in range(0, len(rows), 256)]
         return ops.concatenate([chosen for chosen, _ in blocks]), ops.concatenate([weight for _, weight in blocks])
 
     def __call__(self, epoch: int, places: NDArray[np.float32]) -> None:
@@ -118,6 +122,8 @@ class Watch:
             values = self.losses(places)
             for name, value in values.items():
                 self.history.setdefault(name, []).append(value)
+            for log in self.logs:
+                log.on_epoch_end(len(self.history["loss"]) - 1, values)
         self.on_progress("layout", epoch, self.n_epochs, values)
         self.keeper(epoch, places, self.history)
 

@@ -125,7 +125,6 @@ def test_fit_then_transform_of_new_rows(tmp_path: Path, digits: tuple[str, str])
 
 
 def test_labels_shape_the_graph_and_the_map(tmp_path: Path, digits: tuple[str, str]) -> None:
-    # Without them the same network comes to LATER.
     supervised = GRAPH.model_copy(update={"labels": digits[1], "target_weight": 0.9})
     result = run(digits[0], str(tmp_path / "work"), labels=digits[1], graph=supervised)
     assert result["quality"]["trained"]["label_accuracy"] > 0.9

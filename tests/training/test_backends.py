@@ -1,4 +1,4 @@
-"""The same training on JAX: the room's own tests, and models across backends. Each needs a process."""
+"""The same training on JAX: the room's own tests, models across backends, two devices. Each needs a process."""
 
 import os
 import subprocess
@@ -20,6 +20,13 @@ SAME_TESTS = [
     "test_objective.py",
     "test_terms.py",
     "test_prototypes.py",
+    "test_features.py::test_a_decoder_learns_to_reconstruct",
+    "test_features.py::test_global_correlation_is_a_term",
+    "test_features.py::test_landmarks_hold_rows_where_they_are_told",
+    "test_features.py::test_places_can_be_learned_without_a_network",
+    "test_features.py::test_mixed_precision_gives_a_map_in_float32",
+    "test_features.py::test_a_loss_that_is_not_finite_keeps_the_weights_before",
+    "test_fit.py::test_the_same_seed_gives_the_same_map",
     "test_fit.py::test_best_weights_are_restored",
     "test_stream.py::test_a_broken_training_goes_on_within_its_windows",
 ]
@@ -36,8 +43,9 @@ fit(source, graph, place, short(warm_start=model, batch_size=255))
 """
 
 
-def run_on_jax(arguments: list[str]) -> None:
-    environment = os.environ | {"KERAS_BACKEND": "jax"}
+def run_on_jax(arguments: list[str], n_devices: int = 1) -> None:
+    devices = f"--xla_force_host_platform_device_count={n_devices}"
+    environment = os.environ | {"KERAS_BACKEND": "jax", "XLA_FLAGS": devices}
     done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
 
@@ -49,16 +57,16 @@ def test_the_same_tests_pass_on_jax() -> None:
 
 
 @pytest.mark.long
-def test_a_model_goes_to_jax_trains_on_there_and_comes_back(
+def test_a_model_goes_to_jax_trains_on_there_on_two_devices_and_comes_back(
     stored: Stored, trained: tuple[str, dict[str, Any]], digits: NDArray[np.float32], tmp_path: Path
 ) -> None:
     np.save(tmp_path / "rows.npy", digits)
     place, expected = tmp_path / "model", tmp_path / "expected.npy"
     arguments = [stored.source, stored.graph, str(place), trained[0], str(tmp_path / "rows.npy"), str(expected)]
-    run_on_jax([sys.executable, "-c", ON_JAX, *arguments])
+    run_on_jax([sys.executable, "-c", ON_JAX, *arguments], n_devices=2)
     here = artefact.load_encoder(trained[0]).predict(digits, verbose=0)
     np.testing.assert_allclose(np.load(expected), here, atol=1e-3)
     content = artefact.load_model_json(str(place))
-    assert content["backend"] == "jax"
+    assert (content["backend"], content["n_devices"]) == ("jax", 2)
     assert content["best_val_loss"] < 1.05 * trained[1]["best_val_loss"]
     assert np.isfinite(artefact.load_encoder(str(place)).predict(digits, verbose=0)).all()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 from pumascale.tasks.storage.errors import InputError
@@ -42,6 +43,8 @@ def test_an_encoder_by_url(tmp_path: Path) -> None:
         (f"{BROUGHT}:of_other_rows", r"inputs of shape \(3,\), but \(8, 8\)"),
         (f"{BROUGHT}:not_finite", "not finite"),
         (f"{BROUGHT}:no_network", "returned a str"),
+        (f"{BROUGHT}:of_images", r"failed when called .*\(\(8, 8\), 2\) \(ValueError: not enough values"),
+        (f"{BROUGHT}:not_adapted", "adapt those that preprocess"),
         (f"{BROUGHT}:missing", "has no 'missing'"),
         ("tests.nowhere:function", "the module 'tests.nowhere' cannot be imported"),
         ("mpl", "is not known"),
@@ -74,6 +77,14 @@ def test_optimizers_by_name_config_and_path() -> None:
 def test_an_optimizer_that_keras_does_not_know(spec: str | dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"training\.optimizer: Keras cannot read"):
         configs.build_optimizer(spec, 0.1)
+
+
+def test_losses_by_name_config_and_path() -> None:
+    ones, zeros = np.ones((4, 3), np.float32), np.zeros((4, 3), np.float32)
+    config = {"class_name": "BinaryCrossentropy", "config": {"from_logits": True}}
+    for spec, value in (("mean_absolute_error", 1.0), (config, np.log(2)), (f"{BROUGHT}:squared", 3.0)):
+        found = configs.build_loss("parametric_reconstruction_loss_fcn", spec)(ones, zeros)
+        assert float(np.mean(found)) == pytest.approx(value), spec
 
 
 def test_callbacks_by_config_and_path() -> None:

@@ -4,15 +4,17 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.manifold import trustworthiness
 
-from pumascale.tasks.storage import arrays, graph_store
+from pumascale.tasks.storage import arrays, graph_store, urls
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.training import artefact
 from pumascale.tasks.training.fit import fit
+from pumascale.tasks.training.networks import mlp_encoder
 from tests.training.conftest import Stored, short, store_edges
 
 
@@ -104,20 +106,33 @@ def test_a_convolutional_encoder_on_images(stored: Stored, digits: NDArray[np.fl
     assert trustworthiness(digits, places, n_neighbors=15) > 0.8
 
 
-def test_the_users_optimizer_callbacks_and_logs(stored: Stored, tmp_path: Path) -> None:
+def test_preprocessing_is_part_of_the_encoder(stored: Stored, digits: NDArray[np.float32], tmp_path: Path) -> None:
+    rows = 1000 * digits + 5000
+    scaling = keras.layers.Normalization()
+    scaling.adapt(rows)
+    network = keras.Sequential([keras.Input((64,)), scaling, mlp_encoder((64,), 2, [32])])
+    network.save(tmp_path / "mine.keras")
+    place = store_edges(tmp_path, rows, *graph_store.read_edges(stored.graph))
+    trained_with(place, tmp_path / "model", encoder=str(tmp_path / "mine.keras"))
+    encoder = artefact.load_encoder(str(tmp_path / "model"))
+    np.testing.assert_array_equal(encoder.layers[0].get_weights()[0], scaling.get_weights()[0])
+    assert trustworthiness(rows, encoder.predict(rows, verbose=0), n_neighbors=15) > 0.9
+
+
+def test_the_users_optimizer_callbacks_and_logs(stored: Stored, tmp_path: Path, workspace: str) -> None:
     schedule = {"class_name": "CosineDecay", "config": {"initial_learning_rate": 1e-3, "decay_steps": 300}}
     manifest = trained_with(
         stored,
         tmp_path / "model",
         optimizer={"class_name": "Adam", "config": {"learning_rate": schedule}},
         callbacks=[{"class_name": "TerminateOnNaN"}],
-        csv_log=str(tmp_path / "log.csv"),
-        tensorboard_log=str(tmp_path / "board"),
+        csv_log=f"{workspace}/log.csv",
+        tensorboard_log=f"{workspace}/board",
     )
-    lines = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
+    lines = list(csv.DictReader((urls.read_bytes(f"{workspace}/log.csv") or b"").decode().splitlines()))
     assert len(lines) == manifest["stopped_epoch"]
     assert float(lines[0]["val_loss"]) == manifest["history"]["val_loss"][0]
-    assert list((tmp_path / "board").rglob("events.out.tfevents.*"))
+    assert [name for name in urls.list_objects(f"{workspace}/board") if name.startswith("events.out.tfevents.")]
 
 
 def test_early_stopping_on_any_value(stored: Stored, tmp_path: Path) -> None:

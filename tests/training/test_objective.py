@@ -6,7 +6,9 @@ import pytest
 from keras import ops
 from umap.umap_ import find_ab_params
 
+from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.training.curve import fit_curve
+from pumascale.tasks.training.fit import curve_of
 from pumascale.tasks.training.objective import attraction, repulsion, squared_distances
 
 A, B = 1.577, 0.895
@@ -15,6 +17,10 @@ A, B = 1.577, 0.895
 @pytest.mark.parametrize(("min_dist", "spread"), [(0.1, 1.0), (0.5, 2.0), (0.0, 1.0)])
 def test_the_curve_is_umap_learns(min_dist: float, spread: float) -> None:
     np.testing.assert_allclose(fit_curve(min_dist, spread), find_ab_params(spread, min_dist), rtol=1e-6)
+
+
+def test_a_curve_that_is_given_is_kept() -> None:
+    assert curve_of(TrainingParameters(a=1.5, b=0.5, min_dist=0.9)) == (1.5, 0.5)
 
 
 def test_the_exact_kernel_is_umaps_cross_entropy() -> None:

@@ -1,5 +1,6 @@
 """The prototype network against a plain reference, and trained through `fit`."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,8 @@ def test_their_number_grows_with_the_rows(n_rows: int, count: int) -> None:
 @pytest.fixture(scope="module")
 def laid_out(tmp_path_factory: pytest.TempPathFactory, stored: Stored) -> tuple[str, dict[str, Any]]:
     place = str(tmp_path_factory.mktemp("prototypes"))
-    return place, fit(stored.source, stored.graph, place, TrainingParameters(encoder="prototypes"))
+    logged = TrainingParameters(csv_log=f"{place}/log.csv", tensorboard_log=f"{place}/board")
+    return place, fit(stored.source, stored.graph, place, logged)
 
 
 def test_unseen_rows_are_placed_as_well_as_trained_ones(
@@ -131,6 +133,9 @@ def test_its_losses_fall_on_trained_and_on_unseen_rows(laid_out: tuple[str, dict
     for name in ("loss", "val_loss"):
         assert len(history[name]) == 20
         assert history[name][-1] < 0.8 * history[name][0]
+    lines = list(csv.DictReader(Path(laid_out[0], "log.csv").read_text().splitlines()))
+    assert [float(line["val_loss"]) for line in lines] == history["val_loss"]
+    assert list(Path(laid_out[0], "board").glob("events.out.tfevents.*"))
 
 
 def test_it_is_repeatable(laid_out: tuple[str, dict[str, Any]], stored: Stored, tmp_path: Path) -> None:
@@ -179,3 +184,18 @@ def test_a_decoder_undoes_it(stored: Stored, digits: NDArray[np.float32], tmp_pa
     error = np.mean((artefact.load_decoder(str(tmp_path)).predict(places, verbose=0) - digits) ** 2)
     assert error < 0.7 * np.mean((digits - digits.mean(0)) ** 2)
     assert artefact.load_history(str(tmp_path))["val_reconstruction"]
+
+
+def test_a_finished_model_gets_a_decoder_and_its_map_stays(
+    laid_out: tuple[str, dict[str, Any]], stored: Stored, digits: NDArray[np.float32], tmp_path: Path
+) -> None:
+    parameters = TrainingParameters(
+        warm_start=laid_out[0], n_training_epochs=0, parametric_reconstruction=True, learning_rate=0.01
+    )
+    manifest = fit(stored.source, stored.graph, str(tmp_path), parameters)
+    assert (manifest["steps"], manifest["best_val_loss"]) == (0, None)
+    encoder = artefact.load_encoder(str(tmp_path))
+    for one, other in zip(encoder.get_weights(), artefact.load_encoder(laid_out[0]).get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    back = artefact.load_decoder(str(tmp_path)).predict(encoder.predict(digits, verbose=0), verbose=0)
+    assert np.mean((back - digits) ** 2) < 0.7 * np.mean((digits - digits.mean(0)) ** 2)
