@@ -160,7 +160,7 @@ class TrainingParameters(Group):
 class EmbeddingParameters(Group):
     """Placing rows with a trained encoder (task write_embedding)."""
 
-    batch_size: int = _field(8192, "Rows per forward pass.", ge=1)
+    batch_size: int = _field(1024, "Rows per forward pass.", ge=1)
     texts: str | None = _field(None, "URL of a Zarr array of strings, one per row, that the report shows on hover.")
     non_finite: Literal["error", "nan"] = _field("error", "Rows with NaN or inf: stop, or give them NaN coordinates.")
     keep_versions: int | None = _field(

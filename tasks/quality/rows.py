@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.storage.rows import read_blocks
 
-BLOCK_VALUES = 2**24  # of the rows, and of their distances: 128 MB in float64
+BLOCK_VALUES = 2**23  # of the rows, and of their distances: 64 MB in float64
 SAMPLE_VALUES = 2**27  # of all sampled rows: 1 GB in float64
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.storage import arrays
 
-BLOCK_VALUES = 2**24  # 64 MB in float32
+BLOCK_VALUES = 2**22  # 16 MB in float32
 
 
 def read_ids(array: Any, ids: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -67,7 +67,7 @@ def principal_components(problem: Problem, trained: Trained, n_components: int, 
     _, _, axes = randomized_svd(some, min(n_components, *some.shape), random_state=seed)
     components, done = np.empty((len(trained.ids), len(axes)), np.float32), 0
     for ids, rows in read_blocks(problem.source, trained.ids):
-        components[done : done + len(ids)] = (flat_rows(rows, problem.metric) - mean) @ axes.T
+        components[done : done + len(ids)] = flat_rows(rows, problem.metric) @ axes.T - mean @ axes.T
         done += len(ids)
     return components
 
