@@ -168,13 +168,15 @@ def export(
 
 @app.command("export-model")
 def export_model(
-    model: Annotated[str, typer.Argument(help="URL of a trained model.")],
-    place: Annotated[str, typer.Argument(help="URL of the file, or of the folder of a SavedModel.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="URL of a trained model.")],
+    place: Annotated[str, typer.Argument(metavar="PLACE", help="URL of the file, or of a SavedModel's folder.")],
     to: Annotated[Literal["onnx", "saved_model", "litert"], typer.Option(help="litert: a .tflite file.")] = "onnx",
     network: Annotated[Literal["encoder", "decoder"], typer.Option(help="decoder: coordinates to rows.")] = "encoder",
 ) -> None:
     """A network of MODEL for serving without pumascale."""
-    _check_model(model)
+    from pumascale.tasks.preflight import preflight_export_model
+
+    _result(lambda: preflight_export_model(model, place))
     from pumascale.flows.export_model import export_model as flow
 
     _run(lambda: flow(model, place, to, network))

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from prefect import task
 
-from pumascale.tasks.stage import publish_markdown, with_a_store
+from pumascale.tasks.run_page import publish_markdown
+from pumascale.tasks.stage import with_a_store
 from pumascale.tasks.storage import model_store, urls
 
 ModelFormat = Literal["onnx", "saved_model", "litert"]

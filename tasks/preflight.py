@@ -128,6 +128,19 @@ def preflight_export(map_url: str, place: str, labels: str | None) -> None:
         arrays.check_labels(urls.join(embedding, "embedding"), labels)
 
 
+def preflight_export_model(model: str, place: str) -> None:
+    """Check what can be known of a network's export: that there is a finished model.
+
+    Raises
+    ------
+    InputError
+        With what came, what was expected and what to change.
+    """
+    for url in (model, place):
+        probes.check_reachable(urls.absolute(url))
+    model_store.read_model(urls.absolute(model))
+
+
 def _check_map(source: str, target: str | None, labels: str | None, embedding: EmbeddingParameters | None) -> None:
     arrays.open_source(source)
     for url in (labels, embedding and embedding.texts):
