@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import psutil
@@ -81,6 +82,13 @@ class Run:
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self.process.poll() is None:
+            self.kill()
+
     def _read(self) -> None:
         assert self.process.stderr is not None
         self.lines.extend(line.rstrip() for line in self.process.stderr)
@@ -127,11 +135,7 @@ class Run:
 
     def end(self) -> list[str]:
         """Wait for a good end; what it printed."""
-        try:
-            code = self.process.wait(900)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise
+        code = self.process.wait(900)
         self.reader.join(10)
         assert code == 0, "\n".join(self.lines[-20:])
         return self.output.read_text().splitlines()
@@ -207,8 +211,8 @@ class Series:
         command = [*words, "--workspace", str(self.folder / "work")]
         stages = [slot[1] for slot in SLOTS if slot[0] == name for _ in range(self.left[slot])]
         killed = [self._kill(command, stage) for stage in stages]
-        last = Run(command, self.folder)
-        printed, now = last.end(), receipts(self.folder)
+        with Run(command, self.folder) as last:
+            printed, now = last.end(), receipts(self.folder)
         following = [*(run for _, run, _ in killed), last][1:]
         for (stage, run, before), next_run in zip(killed, following, strict=True):
             count = self.counts[name, stage]
@@ -221,10 +225,10 @@ class Series:
         return printed
 
     def _kill(self, command: list[str], stage: str) -> tuple[str, Run, dict[Path, int]]:
-        run = Run(command, self.folder)
-        stage = run.waits_for(stage, self.chance.randint(1, 2))
-        time.sleep(self.chance.uniform(0, 0.8))
-        run.kill()
+        with Run(command, self.folder) as run:
+            stage = run.waits_for(stage, self.chance.randint(1, 2))
+            time.sleep(self.chance.uniform(0, 0.8))
+            run.kill()
         print(f"killed after {run.seconds:.0f} s: {run.lines[-1]}", file=sys.stderr)
         return stage, run, receipts(self.folder)
 
