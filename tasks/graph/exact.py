@@ -1,4 +1,4 @@
-"""Exact neighbours by matrix products: for partitions of some thousand rows faster than any search, and lighter.
+"""Exact neighbours by matrix products, for partitions of some thousand rows: nothing is searched, and little compiled.
 
 Half the squared distance of two rows is half their squared norms less their product. The products come from BLAS in
 float32, a tile of rows by rows at a time, each pair once; what is kept of a tile is a few rows' worth. The distances of

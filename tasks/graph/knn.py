@@ -1,6 +1,6 @@
 """Nearest neighbours of rows in one memory: exact for few rows, pynndescent for many.
 
-Exact means all distances; where they are matrix products (see `exact`) that is the faster way up to 16,384 rows.
+Exact means all distances; where they are matrix products (see `exact`) that is the way up to 16,384 rows.
 
 `n_neighbors` counts the row itself, in column 0, as umap-learn has it; the others are its n_neighbors - 1 nearest
 other rows, so duplicates of a row cost it no neighbour.
@@ -15,7 +15,7 @@ from pumascale.tasks.graph import exact
 from pumascale.tasks.graph.metrics import distance_block, distances_of_squares, points_of_squares
 
 EXACT_BELOW = 4096
-PRODUCTS_BELOW = 16384  # 384 features: half a second for 8,192 rows and 2 s for 16,384, as long as pynndescent takes
+PRODUCTS_BELOW = 16384  # half a second for 8,192 rows of 384 features, and it grows with the square
 THREADS = 4  # at most: pynndescent's result depends on their number, which any number of workers shall agree on
 BLOCK_VALUES = 2**24  # distances held at once: 64 MB in float32
 
