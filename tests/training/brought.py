@@ -47,12 +47,6 @@ def of_images(row_shape: tuple[int, ...], n_components: int) -> keras.Model:
     return keras.Sequential([keras.Input((height, width, channels)), keras.layers.Flatten(), keras.layers.Dense(2)])
 
 
-def not_adapted(row_shape: tuple[int, ...], n_components: int) -> keras.Model:
-    """Scales by statistics that nobody has told it."""
-    scaling = keras.layers.Normalization()
-    return keras.Sequential([keras.Input(row_shape), scaling, keras.layers.Flatten(), keras.layers.Dense(n_components)])
-
-
 def slow_adam() -> keras.optimizers.Optimizer:
     """An optimizer of one's own."""
     return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, 1000))

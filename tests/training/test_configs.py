@@ -44,7 +44,6 @@ def test_an_encoder_by_url(tmp_path: Path) -> None:
         (f"{BROUGHT}:not_finite", "not finite"),
         (f"{BROUGHT}:no_network", "returned a str"),
         (f"{BROUGHT}:of_images", r"failed when called .*\(\(8, 8\), 2\) \(ValueError: not enough values"),
-        (f"{BROUGHT}:not_adapted", "adapt those that preprocess"),
         (f"{BROUGHT}:missing", "has no 'missing'"),
         ("tests.nowhere:function", "the module 'tests.nowhere' cannot be imported"),
         ("mpl", "is not known"),

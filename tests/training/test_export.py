@@ -63,8 +63,8 @@ def test_the_prototype_encoder_as_a_saved_model_on_any_store(workspace: str, tmp
     export_network(encoder, url, "saved_model")
     for name in urls.list_objects(url):
         urls.write_bytes(f"{tmp_path}/copy/{name}", urls.read_bytes(urls.join(url, name)) or b"")
-    served_places = tensorflow.saved_model.load(str(tmp_path / "copy")).serve(rows)
-    np.testing.assert_allclose(served_places, encoder.predict(rows, verbose=0), atol=1e-4)
+    loaded = tensorflow.saved_model.load(str(tmp_path / "copy"))
+    np.testing.assert_allclose(loaded.serve(rows), encoder.predict(rows, verbose=0), atol=1e-4)
 
 
 def test_the_prototype_encoder_as_litert(tmp_path: Path) -> None:
