@@ -272,8 +272,9 @@ def _result(work: Callable[[], Result]) -> Result:
     except Exception as error:
         if "PUMASCALE_TRACEBACK" in os.environ:
             raise
-        story = "" if isinstance(error, InputError) else " (set PUMASCALE_TRACEBACK=1 for the whole story)"
-        _fail(f"{type(error).__name__}: {error}{story}".removeprefix("InputError: "))
+        if isinstance(error, InputError):
+            _fail(str(error))
+        _fail(f"{type(error).__name__}: {error} (set PUMASCALE_TRACEBACK=1 for the whole story)")
 
 
 def _fail(reason: str, code: int = 1) -> NoReturn:

@@ -17,6 +17,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pumascale.tasks.storage import arrays, manifests, urls
+from pumascale.tasks.storage.errors import NonFiniteError
 from pumascale.tasks.storage.finite import check_finite, finite_rows, read_block
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -83,10 +84,14 @@ def apply_network(
     done = finished_shards(job.target, array)
     shards = [shard for shard in arrays.row_blocks(n_rows, arrays.object_rows(array)) if shard not in done]
     counts, n_done = list(done.values()), sum(stop - start for start, stop in done)
-    for (start, stop), n_bad in _run(job, rows, array, shards) if run is None else run(WriteShard(job), shards):
-        counts.append(n_bad)
-        n_done += stop - start
-        on_progress("rows", n_done, n_rows)
+    try:
+        for (start, stop), n_bad in _run(job, rows, array, shards) if run is None else run(WriteShard(job), shards):
+            counts.append(n_bad)
+            n_done += stop - start
+            on_progress("rows", n_done, n_rows)
+    except NonFiniteError:
+        urls.remove_tree(job.target)  # the same rows would stop every later run: there is nothing to go on from
+        raise
     return {"n_rows": n_rows, "n_non_finite": sum(counts), "n_shards": len(counts), "n_shards_before": len(done)}
 
 
@@ -141,7 +146,7 @@ def _run(
             n_bad += int((~finite).sum())
             if n_bad and job.non_finite == "error":
                 _finish(written)
-                _refuse(job)
+                check_finite(job.source)
             _fill(job, batch_size, values, finite, results[block[0] - start : block[1] - start])
             if block[1] == stop:
                 _finish(written)
@@ -177,12 +182,6 @@ def _read_ahead(
         if index + 1 < len(plan):
             ahead.append(reader.submit(read_block, rows, *plan[index + 1][1]))
         yield step, values
-
-
-def _refuse(job: Job) -> None:
-    # The same rows would stop every later run too, so nothing is kept to go on from.
-    urls.remove_tree(job.target)
-    check_finite(job.source)
 
 
 def _fill(

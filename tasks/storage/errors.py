@@ -1,4 +1,4 @@
-"""The one error for what the user can mend."""
+"""The error for what the user can mend, and its one kind that has to be told from the others."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 class InputError(ValueError):
     """Bad input: the message says what came, what was expected and what to change."""
+
+
+class NonFiniteError(InputError):
+    """Rows hold NaN or inf, and the policy is to stop."""
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pumascale.tasks.storage import arrays
-from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.errors import NonFiniteError
 
 BLOCK_BYTES = 64 * 2**20
 
@@ -37,7 +37,7 @@ def check_finite(source: str) -> None:
 
     Raises
     ------
-    InputError
+    NonFiniteError
         Saying how many rows have NaN or inf (as float32), and which is the first.
     """
     rows = arrays.open_source(source)
@@ -49,7 +49,7 @@ def check_finite(source: str) -> None:
         first = start + int(bad[0]) if n_bad == 0 and len(bad) else first
         n_bad += len(bad)
     if n_bad:
-        raise InputError(
+        raise NonFiniteError(
             f"{source} has NaN or inf in {n_bad} of its {rows.shape[0]} rows, first in row {first}. Expected finite "
             "numbers within float32: clean the rows, or keep them without edges (graph.non_finite=skip) and with NaN "
             "for coordinates (embedding.non_finite=nan)."
