@@ -68,7 +68,7 @@ def apply_network(
     Raises
     ------
     InputError
-        When rows hold NaN or inf under the policy "error"; nothing is left of the target then.
+        When rows hold NaN or inf under the policy "error"; nothing is left of the target but what workers wrote.
     """
     rows = arrays.open_source(job.source)
     n_rows = rows.shape[0]
@@ -90,7 +90,8 @@ def apply_network(
             n_done += stop - start
             on_progress("rows", n_done, n_rows)
     except NonFiniteError:
-        urls.remove_tree(job.target)  # the same rows would stop every later run: there is nothing to go on from
+        if run is None:  # the same rows would stop every later run; but other workers may still be writing
+            urls.remove_tree(job.target)
         raise
     return {"n_rows": n_rows, "n_non_finite": sum(counts), "n_shards": len(counts), "n_shards_before": len(done)}
 

@@ -51,7 +51,7 @@ def encode(
     Raises
     ------
     InputError
-        When rows hold NaN or inf under "error": how many, which first; nothing is left of the target.
+        When rows hold NaN or inf under "error": how many, which first; only what workers wrote is left of the target.
     """
     job = Job(source, network, target, row_shape, out_shape, batch_size, non_finite)
     names = ("row", "component") if len(out_shape) == 1 else _axes(out_shape)
