@@ -71,7 +71,7 @@ def preflight_update(
         # Refused now rather than on the night when it is needed.
         read_recipe(since.model)
         _check_compute(compute)
-    probes.check_workspace(urls.absolute(workspace or model_store.workspace_of(model)))
+    _check_workspace(workspace, model)
     return since
 
 
@@ -96,7 +96,7 @@ def preflight_transform(
     model_store.check_rows(source, model_store.read_model(model))
     _check_map(source, target, labels, embedding)
     _check_compute(compute)
-    probes.check_workspace(urls.absolute(workspace or model_store.workspace_of(model)))
+    _check_workspace(workspace, model)
 
 
 def preflight_inverse(coordinates: str, model: str, workspace: str | None) -> None:
@@ -110,7 +110,7 @@ def preflight_inverse(coordinates: str, model: str, workspace: str | None) -> No
     model = urls.absolute(model)
     probes.check_reachable(model)
     model_store.check_coordinates(urls.absolute(coordinates), model)
-    probes.check_workspace(urls.absolute(workspace or model_store.workspace_of(model)))
+    _check_workspace(workspace, model)
 
 
 def preflight_export(map_url: str, place: str, labels: str | None) -> None:
@@ -139,6 +139,10 @@ def preflight_export_model(model: str, place: str) -> None:
     for url in (model, place):
         probes.check_reachable(urls.absolute(url))
     model_store.read_model(urls.absolute(model))
+
+
+def _check_workspace(workspace: str | None, model: str) -> None:
+    probes.check_workspace(urls.absolute(workspace or model_store.workspace_of(model)))
 
 
 def _check_map(source: str, target: str | None, labels: str | None, embedding: EmbeddingParameters | None) -> None:

@@ -99,7 +99,7 @@ def _found_by_partitions(task: BlockTask) -> tuple[NDArray[np.int64], NDArray[np
     rows, *found = read_runs(runs, task.block, ("rows", "indices", "distances"))
     order = np.argsort(rows, kind="stable")
     at = rows[order] - task.start
-    slot = np.arange(len(at)) - np.searchsorted(at, at)  # the how manieth partition of the row
+    slot = np.arange(len(at)) - np.searchsorted(at, at)  # which of the row's partitions found it, from 0
     indices = np.full((n_rows, plan.overlap, plan.parameters.n_neighbors), -1, np.int64)
     distances = np.full(indices.shape, np.inf, np.float32)
     indices[at, slot], distances[at, slot] = found[0][order], found[1][order]
