@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.embedding.blocks import Network
-from pumascale.tasks.storage import manifests, urls
+from pumascale.tasks.storage import manifests, model_store, urls
 from pumascale.tasks.storage.errors import InputError
 
 
@@ -35,8 +35,7 @@ def _loaded_encoder(model: str) -> Network:
 
 def load_decoder(model: str) -> Network:
     """The decoder of the model at `model`; InputError when it was trained without one."""
-    if urls.read_bytes(urls.join(model, "decoder.keras")) is None:
-        raise InputError(f"{model} has no decoder. Train with training.parametric_reconstruction=true to get one.")
+    model_store.check_decoder(model)
     return load_network(urls.join(model, "decoder.keras"))
 
 

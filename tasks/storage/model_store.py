@@ -66,5 +66,10 @@ def check_coordinates(coordinates: str, place: str) -> None:
             f"{coordinates} has shape {shape}; the model's maps have {n_components} components. "
             "Expected coordinates (n, n_components) of this model."
         )
+    check_decoder(place)
+
+
+def check_decoder(place: str) -> None:
+    """Refuse a model that was trained without a decoder."""
     if urls.read_bytes(urls.join(place, "decoder.keras")) is None:
         raise InputError(f"{place} has no decoder. Train with training.parametric_reconstruction=true to get one.")

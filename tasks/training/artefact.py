@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.storage import urls
+from pumascale.tasks.storage import model_store, urls
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.model_store import SCHEMA_VERSION as SCHEMA_VERSION
 
@@ -89,8 +89,7 @@ def load_encoder(place: str) -> keras.Model:
 def load_decoder(place: str) -> keras.Model:
     """The decoder of the artefact at `place`; InputError when it was trained without one."""
     load_model_json(place)
-    if urls.read_bytes(urls.join(place, "decoder.keras")) is None:
-        raise InputError(f"{place} has no decoder. Train with parametric_reconstruction=True to get one.")
+    model_store.check_decoder(place)
     return load_network(urls.join(place, "decoder.keras"))
 
 
