@@ -95,12 +95,14 @@ class KeepCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
         return self.resumed.report if self.resumed else 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Put back where the killed run was, the means of its unfinished report included."""
+        """Put back where the killed run was, the means of its unfinished report included; save when it is time."""
         self.report, self.before = epoch, 0
         if self.resumed and epoch == self.resumed.report:
             self.before = self.resumed.step
             _put_back(self.model, self.resumed.state)
             self._restore_stopping(self.resumed)
+        if epoch > self.first_report:
+            self._save_when_due(0)
 
     def _restore_stopping(self, checkpoint: Checkpoint) -> None:
         if self.stopping is not None:
@@ -111,17 +113,22 @@ class KeepCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Save when it is time; end a resumed report where its last step is."""
         done = self.before + batch + 1
-        if self.before and done >= self.steps_per_report:
+        if done < self.steps_per_report:
+            self._save_when_due(done)
+        elif self.before:
             self.ends_report = self.model.stop_training = True  # of this report only, see on_epoch_end
-        elif self.told_to_end or time.monotonic() - self.saved_at >= self.seconds:
-            self._save(self.report, done)
-        if self.told_to_end:
-            raise Terminated
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Let the next report run, unless one of the callbacks after this one objects."""
         if self.ends_report:
             self.ends_report = self.model.stop_training = False
+
+    def _save_when_due(self, step: int) -> None:
+        # Not behind a report's last step: its validation and what early stopping makes of it are still to come.
+        if self.told_to_end or time.monotonic() - self.saved_at >= self.seconds:
+            self._save(self.report, step)
+        if self.told_to_end:
+            raise Terminated
 
     def _save(self, report: int, step: int) -> None:
         if hasattr(self.model, "jax_state_sync"):

@@ -76,3 +76,14 @@ class BreakInSecondReport(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.report == 1 and batch > 0.6 * self.params["steps"]:
             raise RuntimeError("broken")
+
+
+class BreakInValidation(keras.callbacks.Callback):  # type: ignore[misc]
+    """Ends the process's work when the second report's steps are done, and it is not yet told."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.report = epoch
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self.report == 1:
+            raise RuntimeError("broken")

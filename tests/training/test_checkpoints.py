@@ -71,6 +71,17 @@ def test_a_killed_training_ends_where_it_would_have(
     assert not (tmp_path / FOLDER).exists()
 
 
+def test_a_training_that_broke_in_its_validation_does_no_step_twice(
+    stored: Stored, trained: tuple[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    broken = short(checkpoint_minutes=0, callbacks=["tests.training.brought:BreakInValidation"])
+    with pytest.raises(RuntimeError, match="broken"):
+        fit(stored.source, stored.graph, str(tmp_path), broken)
+    fit(stored.source, stored.graph, str(tmp_path), short())
+    for resumed, expected in zip(weights_of(tmp_path), weights_of(Path(trained[0])), strict=True):
+        np.testing.assert_array_equal(resumed, expected)
+
+
 def _is_within_second_report(place: Path, kind: str) -> bool:
     checkpoint = load_checkpoint(str(place), kind)
     return checkpoint is not None and len(checkpoint.history.get("loss", [])) >= 1
