@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 
-# Before Prefect is imported: no telemetry, a server that may take its time on a busy machine, and a quiet console.
+# Before Prefect is imported: no telemetry of its server and of its client, a server that may take its time on a busy
+# machine, and a quiet console.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -9,19 +10,26 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-SHELL = [sys.executable, "-m", "pumascale.flows.shell"]
+PUMASCALE = Path(sys.executable).with_name("pumascale")
 
 
 def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [*SHELL, *words]
+    command = [PUMASCALE, *words]
     return subprocess.run(command, cwd=cwd, env=environment(cwd), capture_output=True, text=True, timeout=300)
 
 
 def environment(cwd: Path) -> dict[str, str]:
-    """A Prefect home of its own, and no server that is there already."""
-    own = os.environ | {"PREFECT_HOME": str(cwd / "prefect")}
-    own.pop("PREFECT_API_URL", None)
-    return own
+    """A Prefect home of its own, no server that is there already, and nothing that says that no user looks on."""
+    home = str(cwd / "prefect")
+    gone = {"PREFECT_API_URL", "DO_NOT_TRACK", "CI", "GITHUB_ACTIONS", "GITLAB_CI"}
+    return {name: value for name, value in os.environ.items() if name not in gone} | {"PREFECT_HOME": home}
+
+
+def test_at_a_terminal_prefect_says_nothing_of_telemetry(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    script = [sys.executable, "-c", "import pumascale.flows.shell, prefect; print('done')"]
+    subprocess.run(script, env=environment(tmp_path), stdin=theirs, stdout=theirs, stderr=theirs, check=True)
+    assert os.read(ours, 10_000).split() == [b"done"]
 
 
 def test_the_demo_makes_a_map_and_says_where_it_is(tmp_path: Path) -> None:
