@@ -27,7 +27,8 @@ HELP = """Parametric UMAP at scale: from a Zarr array to a published map.
 
 Progress goes to stderr; the last line of stdout is the run's manifest as one line of JSON.
 """
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=HELP)
+UsageError: Any = typer.BadParameter.__base__  # click's, or Typer's own copy of it
 
 Result = TypeVar("Result")
 URL: dict[str, Any] = {"metavar": "URL"}
@@ -281,7 +282,7 @@ def _result(work: Callable[[], Result]) -> Result:
 
 def _fail(reason: str, code: int = 1) -> NoReturn:
     print("pumascale: " + " ".join(reason.split()), file=sys.stderr)
-    raise typer.Exit(code)
+    sys.exit(code)
 
 
 def _quiet() -> None:
@@ -305,8 +306,12 @@ def _quiet() -> None:
 
 
 def main() -> None:
-    """The console script."""
-    app()
+    """The console script: a command that cannot be understood ends with one line too."""
+    try:
+        sys.exit(app(sys.argv[1:] or ["--help"], prog_name="pumascale", standalone_mode=False))
+    except UsageError as error:
+        command, reason = error.ctx.command_path if error.ctx else "pumascale", error.format_message().rstrip(".")
+        _fail(f"{reason}. See {command} --help.", error.exit_code)
 
 
 if __name__ == "__main__":

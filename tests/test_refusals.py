@@ -137,6 +137,26 @@ def test_a_bad_command(
     assert_refused(here, capsys, COMMANDS[command], *command.split())
 
 
+USAGE = {
+    "fit-transform rows": "Missing option '--workspace'. See pumascale fit-transform --help.",
+    "fit-transfrom rows": "No such command 'fit-transfrom'. Did you mean .*fit-transform.* See pumascale --help.",
+    "latest target --newest": "No such option: --newest.* See pumascale latest --help.",
+    "export map place --to csv": "Invalid value for '--to': .*'csv' is not one of .*See pumascale export --help.",
+}
+
+
+@pytest.mark.parametrize("command", USAGE)
+def test_a_command_that_cannot_be_understood(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["pumascale", *command.split()])
+    with pytest.raises(SystemExit) as ended:
+        shell.main()
+    out, said = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert re.fullmatch(f"pumascale: {USAGE[command]}\n", said), said
+
+
 STORE = {
     "AWS_SECRET_ACCESS_KEY=wrong": "refused these credentials",
     "AWS_ACCESS_KEY_ID=wrong": "refused these credentials",
