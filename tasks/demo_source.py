@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pumascale.tasks.storage import arrays, urls
+from pumascale.tasks.storage import arrays, manifests, urls
 
 
 def write_digits(workspace: str) -> tuple[str, str]:
@@ -13,17 +13,13 @@ def write_digits(workspace: str) -> tuple[str, str]:
     source, labels : str
         URLs of the rows, float32 (1797, 64), and of the labels, int64 (1797,).
     """
-    from sklearn.datasets import load_digits
+    place = urls.join(urls.absolute(workspace), "digits")
+    rows, labels = urls.join(place, "rows"), urls.join(place, "labels")
+    if manifests.read_manifest(place) is None:  # new, or a demo was killed while it wrote
+        from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    root = urls.absolute(workspace)
-    rows = digits.data.astype(np.float32)
-    return _write_once(urls.join(root, "digits", "rows"), rows), _write_once(
-        urls.join(root, "digits", "labels"), digits.target.astype(np.int64)
-    )
-
-
-def _write_once(url: str, values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> str:
-    if not urls.list_objects(url):
-        arrays.create_array(url, shape=values.shape, dtype=values.dtype)[:] = values
-    return url
+        digits = load_digits()
+        arrays.write_whole(rows, digits.data.astype(np.float32))
+        arrays.write_whole(labels, digits.target.astype(np.int64))
+        manifests.commit(place, {"n_rows": len(digits.target)})
+    return rows, labels

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from pumascale.tasks.demo_source import write_digits
+from pumascale.tasks.storage import arrays
+
 PUMASCALE = Path(sys.executable).with_name("pumascale")
 
 
@@ -48,6 +51,17 @@ def test_the_demo_makes_a_map_and_says_where_it_is(tmp_path: Path) -> None:
     first, *lines = done.stderr.splitlines()
     assert first.endswith("  starting")
     assert all(line[2] == ":" and "_" in line for line in lines), done.stderr
+
+
+def test_a_demo_that_was_killed_while_it_wrote_its_data_writes_them_again(tmp_path: Path) -> None:
+    rows, labels = write_digits(str(tmp_path))
+    (tmp_path / "digits" / "manifest.json").unlink()
+    (tmp_path / "digits" / "rows" / "c" / "0" / "0").unlink()
+    assert write_digits(str(tmp_path)) == (rows, labels)
+    assert np.asarray(arrays.open_array(rows)[:]).any(axis=1).all()
+    written = (tmp_path / "digits" / "rows" / "zarr.json").stat().st_mtime_ns
+    assert write_digits(str(tmp_path)) == (rows, labels)
+    assert (tmp_path / "digits" / "rows" / "zarr.json").stat().st_mtime_ns == written
 
 
 def test_bad_input_ends_with_one_line_and_a_code(tmp_path: Path) -> None:
