@@ -57,8 +57,17 @@ def train_encoder(
 
 def model_place(graph: str, workspace: str, parameters: TrainingParameters, salt: str | None = None) -> str:
     """Where the model of this request is, or will be."""
-    name = fingerprints.request_id("model", graph=graph, parameters=parameters.model_dump(), salt=salt)
+    content, options = _brought(parameters), parameters.model_dump()
+    name = fingerprints.request_id("model", graph=graph, content=content, parameters=options, salt=salt)
     return urls.join(urls.absolute(workspace), "models", name)
+
+
+def _brought(parameters: TrainingParameters) -> list[str]:
+    """What lies at the URLs among the parameters: other data at the same one makes another model."""
+    arrays = [url for url in (parameters.landmark_positions, parameters.reconstruction_validation) if url]
+    networks = [str(spec) for spec in (parameters.encoder, parameters.decoder) if str(spec).endswith(".keras")]
+    files = [fingerprints.digest(urls.read_bytes(url)) for url in networks]
+    return [fingerprints.fingerprint_tree(url) for url in arrays] + files
 
 
 def _train(source: str, graph: str, place: str, parameters: TrainingParameters) -> dict[str, Any]:
