@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 
+from pumascale.flows import interrupt
+
 # Before Prefect is imported: no telemetry of its server and of its client, a server that may take its time on a busy
 # machine, and a quiet console.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -189,6 +191,7 @@ def export_model(
 def serve() -> None:
     """Serve every flow from this machine, for the Prefect UI."""
     os.environ["PREFECT_LOGGING_LEVEL"] = "INFO"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Prefect ends what it serves by its own
     from pumascale.flows.serve import main as serve_all
 
     serve_all()
@@ -269,15 +272,18 @@ def _result(work: Callable[[], Result]) -> Result:
     from pumascale.tasks.storage.errors import InputError
 
     try:
-        return work()
-    except KeyboardInterrupt:
-        _fail("Stopped. What is finished stays, and the same command goes on from there.", code=130)
+        result = work()
     except Exception as error:
+        if interrupt.asked.is_set():  # and somebody made another error of it
+            raise KeyboardInterrupt from error
         if "PUMASCALE_TRACEBACK" in os.environ:
             raise
         if isinstance(error, InputError):
             _fail(str(error))
         _fail(f"{type(error).__name__}: {error} (set PUMASCALE_TRACEBACK=1 for the whole story)")
+    if interrupt.asked.is_set():  # and somebody swallowed it
+        raise KeyboardInterrupt
+    return result
 
 
 def _fail(reason: str, code: int = 1) -> NoReturn:
@@ -306,12 +312,16 @@ def _quiet() -> None:
 
 
 def main() -> None:
-    """The console script: a command that cannot be understood ends with one line too."""
+    """The console script: a command that cannot be understood, or is stopped, ends with one line too."""
+    interrupt.listen()
     try:
-        sys.exit(app(sys.argv[1:] or ["--help"], prog_name="pumascale", standalone_mode=False))
+        code = app(sys.argv[1:] or ["--help"], prog_name="pumascale", standalone_mode=False)
     except UsageError as error:
         command, reason = error.ctx.command_path if error.ctx else "pumascale", error.format_message().rstrip(".")
         _fail(f"{reason}. See {command} --help.", error.exit_code)
+    if interrupt.asked.is_set():
+        _fail(interrupt.REASON, interrupt.CODE)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

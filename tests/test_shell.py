@@ -3,11 +3,18 @@
 import json
 import os
 import pty
+import re
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
+from typing import Any
 
 import numpy as np
+import psutil
+import pytest
 import zarr
 
 from pumascale.tasks.demo_source import write_digits
@@ -62,6 +69,56 @@ def test_a_demo_that_was_killed_while_it_wrote_its_data_writes_them_again(tmp_pa
     written = (tmp_path / "digits" / "rows" / "zarr.json").stat().st_mtime_ns
     assert write_digits(str(tmp_path)) == (rows, labels)
     assert (tmp_path / "digits" / "rows" / "zarr.json").stat().st_mtime_ns == written
+
+
+SWALLOWS = """
+import subprocess
+from pumascale.flows import interrupt
+
+interrupt.PATIENCE_SECONDS = 0.5
+interrupt.listen()
+print(subprocess.Popen(["sleep", "600"], start_new_session=True).pid, flush=True)
+while True:
+    try:
+        input()
+    except BaseException:
+        pass
+"""
+
+
+def test_ctrl_c_ends_also_what_swallows_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", SWALLOWS], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as run:
+        assert run.stdout is not None
+        child = psutil.Process(int(run.stdout.readline()))
+        run.send_signal(signal.SIGINT)
+        assert run.wait(timeout=30) == 130
+    assert child not in psutil.process_iter() or child.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("send", [os.killpg, pytest.param(os.kill, marks=pytest.mark.long)])
+def test_ctrl_c_ends_a_run_with_all_its_processes(tmp_path: Path, send: Callable[[int, int], None]) -> None:
+    rows, _ = write_digits(str(tmp_path))
+    # Deaf to the signal from its start, as in the background of a script.
+    deaf = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", PUMASCALE, "fit-transform", rows, "--workspace", "here"]
+    options: dict[str, Any] = {"cwd": tmp_path, "env": environment(tmp_path), "start_new_session": True}
+    with subprocess.Popen(deaf, stdout=PIPE, stderr=PIPE, text=True, **options) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        next(line for line in run.stderr if "neighbours" in line)
+        send(run.pid, signal.SIGINT)
+        said = run.stderr.read().splitlines()
+        assert (run.wait(), run.stdout.read()) == (130, "")
+    assert re.fullmatch("pumascale: Stopped.* the same command goes on from there.", said[-1])
+    _, left = psutil.wait_procs([one for one in psutil.process_iter() if session(one) == run.pid], timeout=5)
+    assert left == []
+    assert list(tmp_path.glob("here/graphs/*/receipts/neighbours*"))
+
+
+def session(process: psutil.Process) -> int:
+    try:
+        return os.getsid(process.pid)
+    except ProcessLookupError:
+        return -1
 
 
 def test_bad_input_ends_with_one_line_and_a_code(tmp_path: Path) -> None:
