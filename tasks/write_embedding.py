@@ -228,6 +228,7 @@ def _report(place: str, model: str, labels: str | None, texts: str | None, manif
         points,
         classes,
         title=manifest["source"],
+        map_picture=picture,
         loss_picture=urls.read_bytes(urls.join(model, "loss.png")),
         quality=manifest["quality"],
         tables=_tables(model, manifest),

@@ -23,6 +23,7 @@ def make_page(
     classes: Classes,
     *,
     title: str,
+    map_picture: bytes | None,
     loss_picture: bytes | None,
     quality: dict[str, Any],
     tables: dict[str, dict[str, Any]],
@@ -35,6 +36,8 @@ def make_page(
     ----------
     points : float32 (n, n_components)
         The first two components are drawn; above 200,000 rows a sample of them.
+    map_picture : bytes, optional
+        A PNG of the map for readers that run no scripts, such as a mail's.
     tables : dict
         Title to figures: the graph, the training, the parameters.
     texts : list of str, optional
@@ -61,7 +64,8 @@ def make_page(
         "NOTE": html.escape(note),
         "QUALITY": _quality(quality),
         "TABLES": "".join(_table(name, content) for name, content in tables.items()),
-        "LOSS": _picture(loss_picture),
+        "MAP": _picture(map_picture, "The map"),
+        "LOSS": _picture(loss_picture, "Loss by report"),
         # '<' is escaped so that no text can close the script element.
         "DATA": json.dumps(data).replace("<", "\\u003c"),
     }
@@ -110,7 +114,7 @@ def _table(name: str, content: dict[str, Any]) -> str:
     return f"<details><summary>{html.escape(name)}</summary><table>{rows}</table></details>"
 
 
-def _picture(picture: bytes | None) -> str:
+def _picture(picture: bytes | None, alt: str) -> str:
     if picture is None:
         return ""
-    return f'<img alt="Loss by report" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
+    return f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'

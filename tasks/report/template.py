@@ -42,13 +42,15 @@ th { color: var(--soft); }
 details { margin-bottom: 6px; }
 summary { cursor: pointer; }
 img { max-width: 100%; }
+noscript img { position: absolute; inset: 0; margin: auto; max-height: 100%; }
 @media (max-width: 760px) { #stage { grid-template-columns: 1fr; } #legend { max-height: 160px; } }
 </style>
 </head>
 <body>
 <header><h1>{{TITLE}}</h1><p>{{NOTE}} · drag to pan, wheel to zoom, double-click to start over</p></header>
 <main>
-<div id="stage"><div id="frame"><canvas id="map"></canvas><div id="tip"></div></div><ul id="legend"></ul></div>
+<div id="stage"><div id="frame"><noscript>{{MAP}}</noscript><canvas id="map"></canvas><div id="tip"></div></div>
+<ul id="legend"></ul></div>
 <div class="cards">
 <section class="card"><h2>Quality of the map, on sampled rows</h2>{{QUALITY}}</section>
 <section class="card"><h2>Training</h2>{{LOSS}}</section>

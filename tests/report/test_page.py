@@ -36,7 +36,7 @@ def browse(folder: Path, page: str, *flags: str) -> str:
 
 
 def page_of(points: NDArray[Any], classes: Classes, **changes: Any) -> str:
-    parts: dict[str, Any] = {"title": "digits", "loss_picture": None, "quality": {}, "tables": {}}
+    parts: dict[str, Any] = {"title": "digits", "map_picture": None, "loss_picture": None, "quality": {}, "tables": {}}
     return make_page(points, classes, **(parts | changes))
 
 
@@ -108,6 +108,11 @@ def test_the_page_needs_no_network(points: NDArray[np.float32], classes: Classes
     assert "http" not in page
     assert "{{" not in page
     assert 'src="data:image/png;base64,' in page
+
+
+def test_a_reader_without_scripts_has_the_map_as_a_picture(points: NDArray[np.float32], classes: Classes) -> None:
+    page = page_of(points, classes, map_picture=b"a PNG")
+    assert '<noscript><img alt="The map" src="data:image/png;base64,YSBQTkc="></noscript>' in page
 
 
 def test_above_a_number_of_points_a_sample_is_drawn(
