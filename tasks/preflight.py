@@ -7,7 +7,7 @@ graph's checks import pynndescent, which takes seconds.
 from pumascale.tasks.appended import Appended, find_appended
 from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters, GraphParameters, TrainingParameters
 from pumascale.tasks.recipe import read_recipe
-from pumascale.tasks.storage import arrays, model_store, probes, targets, urls
+from pumascale.tasks.storage import arrays, finite, model_store, probes, targets, urls
 from pumascale.tasks.storage.errors import InputError
 
 SMALL_BYTES = 2**28  # a source up to here is looked through at once; the stage reads a larger one, once
@@ -67,6 +67,7 @@ def preflight_update(
     probes.check_reachable(urls.absolute(model))
     since = find_appended(source, model, target, force)
     _check_map(urls.absolute(source), target, labels, embedding)
+    _check_values(urls.absolute(source), embedding)
     if retrain_above is not None:
         # Refused now rather than on the night when it is needed.
         read_recipe(since.model)
@@ -95,6 +96,7 @@ def preflight_transform(
     probes.check_reachable(model)
     model_store.check_rows(source, model_store.read_model(model))
     _check_map(source, target, labels, embedding)
+    _check_values(source, embedding)
     _check_compute(compute)
     _check_workspace(workspace, model)
 
@@ -152,6 +154,11 @@ def _check_map(source: str, target: str | None, labels: str | None, embedding: E
             arrays.check_labels(source, url)
     if target:
         targets.check_target(urls.absolute(target))
+
+
+def _check_values(source: str, embedding: EmbeddingParameters) -> None:
+    if embedding.non_finite == "error" and arrays.open_source(source).nbytes <= SMALL_BYTES:
+        finite.check_finite(source)
 
 
 def _check_policies(graph: GraphParameters, embedding: EmbeddingParameters) -> None:

@@ -11,6 +11,7 @@ import pytest
 import zarr
 
 from pumascale.flows import shell
+from pumascale.tasks.storage import manifests, urls
 from tests.s3.fixtures import changed_environment
 
 ROWS = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
@@ -37,6 +38,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     zarr.open_group(str(folder / "group"), mode="w").create_group("deep")
     write(folder / "group" / "one", ROWS)
     write(folder / "group" / "deep" / "two", ROWS)
+    facts = {"schema_version": 1, "row_shape": [6], "n_components": 2}
+    urls.write_bytes(str(folder / "models" / "one" / "model.json"), manifests.encode_json(facts))
+    manifests.commit(str(folder / "models" / "one"), {})
     np.save(folder / "rows.npy", ROWS)
     (folder / "bad.yaml").write_text("graph: {n_neighbors: 3")
     (folder / "list.yaml").write_text("- graph")
@@ -119,6 +123,8 @@ def test_a_bad_option(
 
 COMMANDS = {
     "transform rows --model nowhere": "nowhere holds no finished model",
+    "transform nan --model models/one": "NaN or inf in 2 of its 40 rows, first in row 7. .*embedding.non_finite=nan",
+    "update nan --model models/one --target t": "has NaN or inf in 2 of its 40 rows, first in row 7",
     "update rows --model nowhere --target t": "nowhere holds no finished model",
     "inverse-transform rows --model nowhere": "nowhere holds no finished model",
     "export nowhere map.parquet": "nowhere holds no finished map",

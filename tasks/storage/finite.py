@@ -51,6 +51,6 @@ def check_finite(source: str) -> None:
     if n_bad:
         raise NonFiniteError(
             f"{source} has NaN or inf in {n_bad} of its {rows.shape[0]} rows, first in row {first}. Expected finite "
-            "numbers within float32: clean the rows, or keep them without edges (graph.non_finite=skip) and with NaN "
-            "for coordinates (embedding.non_finite=nan)."
+            "numbers within float32: clean the rows, or give them NaN for coordinates (embedding.non_finite=nan) and, "
+            "where a graph is built, no edges (graph.non_finite=skip)."
         )
