@@ -36,4 +36,5 @@ def transform(
     """
     preflight_transform(source, model, target, workspace, labels, embedding, compute)
     salt = str(runtime.flow_run.id) if force else None
-    return summarize(write_embedding(source, model, workspace, embedding, labels, target, salt, compute=compute))
+    written = write_embedding(source, model, workspace, embedding, labels, target, salt, compute=compute)
+    return {name: written.manifest[name] for name in ("graph", "model")} | summarize(written)

@@ -74,6 +74,7 @@ def _summarize(since: Appended, stages: tuple[Stage, ...], model: str, target: s
     written = stages[-1]
     n_rows = written.manifest["n_rows"]
     return summarize(*stages) | {
+        "graph": written.manifest["graph"],
         "model": model,
         "target": target,
         "rows_added": max(0, n_rows - since.n_rows_before),

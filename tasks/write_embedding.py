@@ -16,6 +16,7 @@ from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters
 from pumascale.tasks.run_page import Progress, publish_markdown, publish_picture
 from pumascale.tasks.stage import Stage, costs, run_stage
 from pumascale.tasks.storage import arrays, changes, fingerprints, graph_store, manifests, model_store, targets, urls
+from pumascale.tasks.storage.errors import NonFiniteError
 
 
 def write_embedding(
@@ -72,6 +73,7 @@ def write_embedding(
     place = _place(request, model, workspace, salt, since)
     work = partial(_write, source, model, place, parameters, labels, request, since, compute)
     stage = run_stage("write_embedding", place, [source, model], work)
+    stage.manifest["graph"] = (manifests.read_manifest(model) or {}).get("graph")
     if target:
         facts = {"source": source, "model": model} | _lineage(model, since)
         stage.manifest["version"] = _publish(urls.absolute(target), place, facts, parameters.keep_versions)
@@ -127,7 +129,11 @@ def _write(
     changes.write_record(place, changes.record_source(source))  # before the rows are read: what changes then is seen
     embedding = urls.join(place, "embedding")
     update = _adopt(model, embedding, since, parameters) if since else {}
-    summary = _encode(source, model, embedding, facts, parameters, compute, progress)
+    try:
+        summary = _encode(source, model, embedding, facts, parameters, compute, progress)
+    except NonFiniteError:
+        urls.remove_tree(place)  # the same rows would stop every later run
+        raise
     origin = {"source": source, "model": model, "n_components": facts["n_components"]}
     quality = _measure(source, model, embedding, labels, progress)
     asked = {"parameters": parameters.model_dump()} | costs(started, place, source, model)

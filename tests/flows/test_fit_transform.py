@@ -106,12 +106,15 @@ def check_quality(quality: dict[str, Any]) -> None:
         assert quality[kind]["label_accuracy"] > 0.3
 
 
-def test_fit_then_transform_of_new_rows(tmp_path: Path, digits: tuple[str, str]) -> None:
+def test_fit_then_transform_of_new_rows(
+    tmp_path: Path, digits: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, _ = digits
     trained = fit(source, str(tmp_path / "work"), graph=GRAPH, training=TRAINING, compute=COMPUTE)
     new, _ = write_digits(str(tmp_path / "new"), 60)
     written = transform(new, trained["model"], target=str(tmp_path / "map"))
     assert written["n_rows"] == 60
+    assert (written["graph"], written["model"]) == (trained["graph"], trained["model"])
     assert written["embedding"].startswith(str(tmp_path / "work" / "embeddings"))
     # Served without pumascale, the encoder gives the same places.
     done = export_model(trained["model"], str(tmp_path / "encoder.onnx"))
@@ -122,6 +125,12 @@ def test_fit_then_transform_of_new_rows(tmp_path: Path, digits: tuple[str, str])
     np.testing.assert_allclose(served, points, atol=1e-3)
     with pytest.raises(InputError, match="has no decoder"):
         export_model(trained["model"], str(tmp_path / "decoder.onnx"), network="decoder")
+    # NaN in data that are too large to be looked through first.
+    monkeypatch.setattr(preflight, "SMALL_BYTES", 0)
+    zarr.open_array(new, mode="r+")[7, 3] = np.nan
+    with pytest.raises(InputError, match=r"NaN or inf in 1 of its 60 rows, first in row 7"):
+        transform(new, trained["model"], workspace=str(tmp_path / "other"))
+    assert not urls.list_objects(str(tmp_path / "other"))
 
 
 def test_labels_shape_the_graph_and_the_map(tmp_path: Path, digits: tuple[str, str]) -> None:

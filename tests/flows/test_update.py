@@ -113,6 +113,7 @@ def test_appended_rows_are_placed_and_the_others_not_again(night: Night, encoded
     assert second["cached"] == []
     assert 0 <= second["drift"] < 0.2
     assert (second["model"], second["target"], second["drift_over"]) == (night.model, night.target, None)
+    assert second["graph"] == (manifests.read_manifest(night.model) or {})["graph"]
 
     assert before.items() <= files(first["embedding"]).items()
     for shard in range(3):
