@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,18 @@ def test_it_is_umap_learns_graph(
     assert_same(read_graph(place, manifest), umap_graph(place, n_neighbors, mix, connectivity))
     assert manifest["knn_recall"] == 1.0
     assert not (tmp_path / "graph" / "scratch").exists()
+
+
+@pytest.mark.parametrize("block_rows", [7, 128])
+def test_it_is_umap_learns_graph_at_any_block_size(
+    tmp_path: Path, digits: NDArray[np.float32], block_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "make_plan", lambda *asked: replace(make_plan(*asked), block_rows=block_rows))
+    source, place = write_rows(tmp_path, np.concatenate([digits[:180], digits[:20]])), str(tmp_path / "graph")
+    asked = parameters(set_op_mix_ratio=0.6, local_connectivity=2.0)
+    manifest = pipeline.build(source, place, asked, run=map)
+    assert_same(read_graph(place, manifest), umap_graph(place, 15, 0.6, 2.0))
+    assert arrays.open_array(f"{place}/rhos").shards == (block_rows,)
 
 
 @pytest.mark.parametrize("n_partitions", [2, 7, 16])
