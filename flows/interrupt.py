@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
 
 PATIENCE_SECONDS = 15.0  # unwinding takes about four: a cluster is closed, and a server told how the run ended
@@ -45,6 +46,7 @@ def _end_all() -> None:
     import psutil
 
     for process in psutil.Process().children(recursive=True):
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     print(f"pumascale: {REASON}", file=sys.stderr, flush=True)
     os._exit(CODE)
