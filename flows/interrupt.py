@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from types import FrameType
 
-PATIENCE_SECONDS = 15.0  # unwinding takes about four: a cluster is closed, and a server told how the run ended
+PATIENCE_SECONDS = 20.0  # unwinding takes 4 to 15: a cluster is closed, and the server told how the run ended
 CODE = 130
 REASON = "Stopped. What is finished stays, and the same command goes on from there."
 

@@ -71,6 +71,26 @@ def test_a_demo_that_was_killed_while_it_wrote_its_data_writes_them_again(tmp_pa
     assert (tmp_path / "digits" / "rows" / "zarr.json").stat().st_mtime_ns == written
 
 
+@pytest.mark.long
+def test_fit_prints_a_models_url_finds_it_again_and_makes_another_by_force(tmp_path: Path) -> None:
+    source = tmp_path / "store.zarr" / "deep" / "rows"  # an array inside a group
+    zarr.open_group(tmp_path / "store.zarr", mode="w").create_group("deep")
+    arrays.write_whole(str(source), np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32))
+    quick = ["graph.n_neighbors=5", "training.encoder=mlp", "training.n_epochs=2"]
+    words = ["fit", source.as_uri(), "--workspace", (tmp_path / "work").as_uri(), *(f"--set={one}" for one in quick)]
+    first, again, forced = (shell(*words, *more, cwd=tmp_path) for more in ([], [], ["--force"]))
+    assert [done.returncode for done in (first, again, forced)] == [0, 0, 0], first.stderr
+    model, manifest = first.stdout.splitlines()
+    assert json.loads(manifest)["model"] == model
+    assert model.startswith(str(tmp_path / "work" / "models"))
+    assert again.stdout.splitlines()[0] == model
+    assert json.loads(again.stdout.splitlines()[1])["cached"] == ["build_graph", "train_encoder"]
+    assert re.search(f"already there: {model}$", again.stderr, re.MULTILINE)
+    other, manifest = forced.stdout.splitlines()
+    assert other != model
+    assert json.loads(manifest)["cached"] == []
+
+
 SWALLOWS = """
 import subprocess
 from pumascale.flows import interrupt
