@@ -85,6 +85,13 @@ def _rounds(n_tiles: int) -> Iterator[list[tuple[int, int]]]:
         yield [(TILE * one, TILE * other) for one, other in partners if one <= other]
 
 
+def ranks(queries: NDArray[np.float32], points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Half the squared distances of the queries to the points, less half the query's own square; float32 (q, m)."""
+    center = points.mean(axis=0)
+    centered = points - center
+    return np.asarray(_half_norms(centered) - (queries - center) @ centered.T, np.float32)
+
+
 @njit(cache=True)
 def squared_pairs(
     points: NDArray[np.float32], rows: NDArray[np.int32], others: NDArray[np.int32]
@@ -111,7 +118,7 @@ def _nothing(n_rows: int, count: int) -> Neighbors:
 
 
 @njit(cache=True)
-def _insert(ids: NDArray[np.int32], values: NDArray[np.float32], new: int, value: float) -> None:
+def insert(ids: NDArray[np.int32], values: NDArray[np.float32], new: int, value: float) -> None:
     """Put one in its place among the ascending; the last falls out."""
     at = len(values) - 1
     while at > 0 and values[at - 1] > value:
@@ -139,7 +146,7 @@ def _keep(
             if least < values[i, -1]:
                 for j in range(low, high):
                     if products[i, j] < values[i, -1]:
-                        _insert(ids[i], values[i], first + j, products[i, j])
+                        insert(ids[i], values[i], first + j, products[i, j])
 
 
 @njit(cache=True, fastmath=VECTORS, nogil=True)
@@ -168,9 +175,9 @@ def _keep_both(
                 for j in range(low, high):
                     other, value = second + j, products[i, j]
                     if value < values[one, -1]:
-                        _insert(ids[one], values[one], other, value)
+                        insert(ids[one], values[one], other, value)
                     if value < worst[j]:
-                        _insert(ids[other], values[other], one, value)
+                        insert(ids[other], values[other], one, value)
                         worst[j] = values[other, -1]
 
 

@@ -40,7 +40,7 @@ def nearest_neighbors(
     Parameters
     ----------
     rows : float32 (m, n_features)
-        m > n_neighbors.
+        m > n_neighbors, or none.
     is_alone : bool
         No other call follows in this process.
 
@@ -51,6 +51,8 @@ def nearest_neighbors(
     distances : float32 (m, n_neighbors)
         Ascending.
     """
+    if len(rows) == 0:
+        return np.empty((0, n_neighbors), np.int32), np.empty((0, n_neighbors), np.float32)
     most = PRODUCTS_BELOW_ALONE if is_alone else PRODUCTS_BELOW
     points = points_of_squares(rows, metric) if 1 < len(rows) <= most else None
     if points is not None:

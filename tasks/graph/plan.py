@@ -139,16 +139,15 @@ def read(url: str, rows: slice = slice(None)) -> NDArray[Any]:
 
 
 def gather(url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
-    """The rows `ids`, each once, of an array; ids that lie close are read as one range."""
-    if len(ids) and (np.diff(ids) < 0).any():
-        order = np.argsort(ids)
-        return np.asarray(gather(url, ids[order])[np.argsort(order)])
+    """The rows `ids` of an array, in their order, as often as they stand there; near ids are read as one range."""
     array = arrays.open_array(url)
-    first, last = (int(ids[0]), int(ids[-1]) + 1) if len(ids) else (0, 0)
-    if last - first == len(ids) or (last - first) * _row_bytes(array) <= MOST_RANGE_BYTES:
-        rows = np.asarray(array[first:last])
-        return rows if len(rows) == len(ids) else rows[ids - first]
-    return np.asarray(array.oindex[(ids, *[slice(None)] * (array.ndim - 1))])
+    first, last = (int(ids.min()), int(ids.max()) + 1) if len(ids) else (0, 0)
+    if np.array_equal(ids, np.arange(first, last)):
+        return np.asarray(array[first:last])
+    if (last - first) * _row_bytes(array) <= MOST_RANGE_BYTES:
+        return np.asarray(array[first:last])[ids - first]
+    once, at = np.unique(ids, return_inverse=True)
+    return np.asarray(array.oindex[(once, *[slice(None)] * (array.ndim - 1))])[at]
 
 
 def _row_bytes(array: Any) -> int:
