@@ -22,9 +22,7 @@ VECTORS = {"nnan", "nsz", "reassoc", "contract"}  # what lets loops over a row r
 Neighbors = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
-def nearest_others(
-    points: NDArray[np.float32], count: int, n_threads: int = 1
-) -> tuple[Neighbors, NDArray[np.intp]]:
+def nearest_others(points: NDArray[np.float32], count: int, n_threads: int = 1) -> tuple[Neighbors, NDArray[np.intp]]:
     """The nearest `count` other points of every point, by squared euclidean distance.
 
     Parameters

@@ -155,8 +155,14 @@ def nearest_groups(ranks: NDArray[np.float32], groups: NDArray[np.int32], overla
 
 
 def check_sizes(plan: Plan, sizes: NDArray[np.int64]) -> None:
-    """Refuse partitions above the bound that was asked for."""
+    """Refuse partitions above the bound that was asked for; above one that the memory suggests, warn."""
     bound = plan.parameters.partition_rows
+    if bound is None and sizes.max() > plan.most_rows:
+        logger.warning(
+            "build_graph: the largest of %d partitions has %d rows, more than the %d that surely fit a worker's memory:"
+            " many rows are alike. Leave equal ones out (graph.unique=true), or raise compute.memory_limit.",
+            plan.n_partitions, sizes.max(), plan.most_rows,
+        )  # fmt: skip
     if bound is not None and sizes.max() > bound:
         raise InputError(
             f"The largest of {plan.n_partitions} partitions has {sizes.max()} rows, above graph.partition_rows={bound}."
@@ -230,7 +236,7 @@ def gather_data(plan: Plan, ids: NDArray[np.int64]) -> NDArray[Any]:
 
 def flat(rows: NDArray[Any]) -> NDArray[np.float32]:
     """Rows as vectors, float32 (m, n_features)."""
-    return rows.reshape(len(rows), -1).astype(np.float32, copy=False)
+    return rows.reshape(len(rows), int(np.prod(rows.shape[1:]))).astype(np.float32, copy=False)
 
 
 def _read_block(task: BlockTask) -> NDArray[np.float32]:

@@ -25,6 +25,7 @@ class Plan:
     n_rows: int
     n_features: int
     n_partitions: int
+    most_rows: int  # of a partition
     block_rows: int
     parameters: GraphParameters
 
@@ -93,7 +94,7 @@ def make_plan(source: str, place: str, parameters: GraphParameters, worker_memor
     n_partitions = parameters.n_partitions or _enough_partitions(shape[0], bound, parameters.overlap)
     row_bytes = max(8 * parameters.n_neighbors, 4 * n_features)
     block_rows = max(1024, min(MOST_BLOCK_BYTES // row_bytes, shape[0] // LEAST_BLOCKS) // 1024 * 1024)
-    return Plan(source, place, shape[0], n_features, n_partitions, block_rows, parameters)
+    return Plan(source, place, shape[0], n_features, n_partitions, bound, block_rows, parameters)
 
 
 def _enough_partitions(n_rows: int, bound: int, overlap: int) -> int:
