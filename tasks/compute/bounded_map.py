@@ -7,6 +7,7 @@ that it was at, which Dask gives to another one.
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from threading import Lock
 from typing import Any, TypeVar
 
 from distributed import Client, KilledWorker, as_completed
@@ -17,6 +18,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 LEAST_IN_FLIGHT = 8  # enough for an adaptive cluster that starts with no worker to see that it should grow
 RECOUNT_EVERY = 32  # results between two looks at the number of workers
+TURN = Lock()
 
 
 def bounded_map(
@@ -53,7 +55,13 @@ def bounded_map(
 
 def _submit(client: Client, function: Callable[[Item], Result], item: Item) -> Any:
     # pure=False: a task writes to a store, so two equal calls are two tasks.
-    return client.submit(function, item, pure=False)
+    return client.submit(_in_turn, function, item, pure=False)
+
+
+def _in_turn(function: Callable[[Item], Result], item: Item) -> Result:
+    """One task at a time in a worker process, also where it has several threads: its memory is for one partition."""
+    with TURN:
+        return function(item)
 
 
 def _raise(future: Any) -> Any:

@@ -9,12 +9,14 @@ import importlib
 import logging
 import multiprocessing
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
+from distributed.system import MEMORY_LIMIT
 
 from pumascale.tasks.compute.logs import forwarded_logs
 from pumascale.tasks.compute.memory import peak_memory
@@ -49,11 +51,12 @@ def _make_cluster(parameters: ComputeParameters) -> Any:
             cluster.adapt(**parameters.adapt)
         return cluster
     _refuse_to_start_in_a_worker()
+    n_workers = parameters.n_workers or _default_workers(parameters.memory_limit)
     try:
         return LocalCluster(
-            n_workers=parameters.n_workers or _default_workers(),
+            n_workers=n_workers,
             threads_per_worker=1,
-            memory_limit=parameters.memory_limit or "auto",
+            memory_limit=parameters.memory_limit or MEMORY_LIMIT // n_workers,
             dashboard_address="127.0.0.1:0",  # a free port: None still takes 8787
             scheduler_kwargs={"dashboard": False},
             silence_logs=logging.WARNING,
@@ -68,9 +71,10 @@ def _refuse_to_start_in_a_worker() -> None:
         raise InputError(f"A worker process ran the script that started it. {MAIN_GUARD}")
 
 
-def _default_workers() -> int:
-    """One worker per four cores, at least one: each uses its cores by pynndescent's own threads."""
-    return max(1, len(os.sched_getaffinity(0)) // 4)
+def _default_workers(memory_limit: str | None) -> int:
+    """One worker per four cores, which its own threads use, and no more than the memory holds; at least one."""
+    by_memory = MEMORY_LIMIT // parse_bytes(memory_limit) if memory_limit else sys.maxsize
+    return max(1, min(len(os.sched_getaffinity(0)) // 4, by_memory))
 
 
 def _load_class(path: str) -> Any:
@@ -116,6 +120,7 @@ def asked_memory(parameters: ComputeParameters) -> int | None:
 
 def worker_memory(client: Client) -> int | None:
     """Bytes that the smallest worker may use; None where no limit is set."""
+    client.submit(os.getpid, pure=False).result()  # an adaptive cluster starts its first worker for a task
     limits = [worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
     known = [limit for limit in limits if limit]
     return min(known) if known else None

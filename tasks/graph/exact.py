@@ -5,9 +5,13 @@ float32, a tile of rows by rows at a time, each pair once; what is kept of a til
 the kept ones are then computed from the rows themselves, since products round.
 """
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 TILE = 1024  # rows: products of 4 MB, which stay in the cache
 SPARE = 4  # kept beyond what is asked for: products put near rows into another order
@@ -18,13 +22,15 @@ VECTORS = {"nnan", "nsz", "reassoc", "contract"}  # what lets loops over a row r
 Neighbors = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
-def nearest_others(points: NDArray[np.float32], count: int) -> tuple[Neighbors, NDArray[np.intp]]:
+def nearest_others(points: NDArray[np.float32], count: int, n_threads: int = 1) -> tuple[Neighbors, NDArray[np.intp]]:
     """The nearest `count` other points of every point, by squared euclidean distance.
 
     Parameters
     ----------
     points : float32 (m, n_features)
         m > count.
+    n_threads : int
+        The result is the same for any number.
 
     Returns
     -------
@@ -37,13 +43,18 @@ def nearest_others(points: NDArray[np.float32], count: int) -> tuple[Neighbors, 
     centered = points - points.mean(axis=0)
     half = _half_norms(centered)
     ids, values = _nothing(len(points), min(count + SPARE, len(points) - 1))
-    starts, products = range(0, len(points), TILE), np.empty(TILE * TILE, np.float32)
-    for first in starts:
-        for second in starts[first // TILE :]:
+    buffers = np.empty((n_threads, TILE * TILE), np.float32)
+
+    def meet(thread: int, pairs: list[tuple[int, int]]) -> None:
+        for first, second in pairs[thread::n_threads]:
             one, other = centered[first : first + TILE], centered[second : second + TILE]
-            tile = products[: len(one) * len(other)].reshape(len(one), len(other))
+            tile = buffers[thread, : len(one) * len(other)].reshape(len(one), len(other))
             np.dot(one, other.T, out=tile)
             _keep_both(tile, first, second, half, ids, values)
+
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as pool:
+        for pairs in _rounds(-(-len(points) // TILE)):
+            list(pool.map(meet, range(n_threads), [pairs] * n_threads))
     unsure = _unsure(values[:, count - 1], half, half)
     _measure(points, points, ids, values)
     return (ids[:, :count], values[:, :count]), unsure
@@ -63,6 +74,20 @@ def nearest_to(
     unsure = _unsure(values[:, count - 1] + own, own, half)
     _measure(queries, points, ids, values)
     return (ids[:, :count], values[:, :count]), unsure
+
+
+def _rounds(n_tiles: int) -> Iterator[list[tuple[int, int]]]:
+    """First rows of all pairs of tiles; within a round each tile is in one pair, so its pairs can meet at once."""
+    for total in range(n_tiles):
+        partners = [(tile, (total - tile) % n_tiles) for tile in range(n_tiles)]
+        yield [(TILE * one, TILE * other) for one, other in partners if one <= other]
+
+
+def ranks(queries: NDArray[np.float32], points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Half the squared distances of the queries to the points, less half the query's own square; float32 (q, m)."""
+    center = points.mean(axis=0)
+    centered = points - center
+    return np.asarray(_half_norms(centered) - (queries - center) @ centered.T, np.float32)
 
 
 @njit(cache=True)
@@ -91,7 +116,7 @@ def _nothing(n_rows: int, count: int) -> Neighbors:
 
 
 @njit(cache=True)
-def _insert(ids: NDArray[np.int32], values: NDArray[np.float32], new: int, value: float) -> None:
+def insert(ids: NDArray[np.int32], values: NDArray[np.float32], new: int, value: float) -> None:
     """Put one in its place among the ascending; the last falls out."""
     at = len(values) - 1
     while at > 0 and values[at - 1] > value:
@@ -119,10 +144,10 @@ def _keep(
             if least < values[i, -1]:
                 for j in range(low, high):
                     if products[i, j] < values[i, -1]:
-                        _insert(ids[i], values[i], first + j, products[i, j])
+                        insert(ids[i], values[i], first + j, products[i, j])
 
 
-@njit(cache=True, fastmath=VECTORS)
+@njit(cache=True, fastmath=VECTORS, nogil=True)
 def _keep_both(
     products: NDArray[np.float32],
     first: int,
@@ -148,9 +173,9 @@ def _keep_both(
                 for j in range(low, high):
                     other, value = second + j, products[i, j]
                     if value < values[one, -1]:
-                        _insert(ids[one], values[one], other, value)
+                        insert(ids[one], values[one], other, value)
                     if value < worst[j]:
-                        _insert(ids[other], values[other], one, value)
+                        insert(ids[other], values[other], one, value)
                         worst[j] = values[other, -1]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from pumascale.tasks.graph import exact
 from pumascale.tasks.storage.errors import InputError, nearest_name
 
 # From these distances on a neighbour makes no edge: umap.umap_.DISCONNECTION_DISTANCES.
@@ -32,18 +33,37 @@ NON_NEGATIVE = {
     "hellinger",
     "jensen_shannon",
     "jensen-shannon",
-    "kantorovich",
-    "wasserstein",
     "symmetric_kl",
     "symmetric-kl",
+    "symmetric_kullback_liebler",
+    "wasserstein_1d",
+    "wasserstein-1d",
+    "kantorovich_1d",
+    "kantorovich-1d",
+    "circular_wasserstein",
+    "circular_kantorovich",
+}
+OF_ARRAYS = "it takes an array as an argument, and graph.metric_kwds holds numbers"
+NOT_SERVED = {
+    **dict.fromkeys(("seuclidean", "standardised_euclidean", "mahalanobis", "wminkowski"), OF_ARRAYS),
+    **dict.fromkeys(("weighted_minkowski", "wasserstein", "kantorovich", "sinkhorn"), OF_ARRAYS),
+    **dict.fromkeys(("bit_hamming", "bit_jaccard"), "rows are compared as float32, not as packed bits"),
+    "inner_product": "its distances are negative",
 }
 
 
 def check_metric(metric: str, name: str = "graph.metric", also: tuple[str, ...] = ()) -> None:
     """Refuse a metric that pynndescent does not have (nor `also` holds), with the nearest one that it has."""
+    if metric in EUCLIDEAN | {"cosine"}:
+        return
+    if metric in NOT_SERVED:
+        raise InputError(
+            f"{name}={metric!r} is not served: {NOT_SERVED[metric]}. "
+            "Expected another metric, or neighbours of your own (graph.precomputed_knn)."
+        )
     from pynndescent.distances import named_distances
 
-    known = [*also, *sorted(named_distances)]
+    known = [*also, *sorted(set(named_distances) - set(NOT_SERVED))]
     if metric not in known:
         raise InputError(
             f"{name}={metric!r} is unknown.{nearest_name(metric, known)} "
@@ -83,6 +103,16 @@ def points_of_squares(rows: NDArray[np.float32], metric: str) -> NDArray[np.floa
 def distances_of_squares(squared: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
     """The metric's distances for squared ones of its points."""
     return np.asarray(squared / 2 if metric == "cosine" else np.sqrt(squared), np.float32)
+
+
+def rank_block(
+    queries: NDArray[np.float32], rows: NDArray[np.float32], metric: str, metric_kwds: dict[str, float]
+) -> NDArray[np.float32]:
+    """Numbers that rank the rows for each query as their distances do, float32 (n_queries, n_rows)."""
+    asked, points = (points_of_squares(some, metric) for some in (queries, rows))
+    if asked is None or points is None:
+        return distance_block(queries, rows, metric, metric_kwds)
+    return exact.ranks(asked, points)
 
 
 def distance_block(

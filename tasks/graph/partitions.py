@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
+from pumascale.tasks.graph import exact
 from pumascale.tasks.graph.duplicates import read_duplicates
-from pumascale.tasks.graph.metrics import distance_block
+from pumascale.tasks.graph.metrics import rank_block
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays
@@ -27,7 +29,7 @@ logger = logging.getLogger("pumascale.graph")
 MOST_SAMPLED = 50_000
 PIVOTS_PER_PARTITION = 16
 SAMPLED_PER_PIVOT = 64
-DISTANCES_AT_ONCE = 2**22  # 16 MB of them
+RANKS_AT_ONCE = 2**22  # 16 MB of them
 CENTROID_METRICS = {"euclidean", "l2", "sqeuclidean", "cosine", "correlation"}
 
 
@@ -37,7 +39,7 @@ def choose_pivots(task: PartitionTask) -> dict[str, Any]:
     sample = _read_sample(plan)
     count = min(PIVOTS_PER_PARTITION * plan.n_partitions, len(sample))
     pivots = _pivots(sample, count, plan.parameters.metric, plan.parameters.random_state)
-    nearest = np.concatenate([distances.argmin(axis=1) for distances in _distances(plan, sample, pivots)])
+    nearest = np.concatenate([ranks.argmin(axis=1) for ranks in _ranks(plan, sample, pivots)])
     weights = np.bincount(nearest, minlength=len(pivots)).astype(np.float64) + 1e-3
     groups = group_pivots(pivots, weights, plan.n_partitions)
     order = np.argsort(groups, kind="stable")
@@ -126,20 +128,41 @@ def assign_block(task: BlockTask) -> dict[str, Any]:
 
 def _nearest_partitions(plan: Plan, rows: NDArray[np.float32]) -> NDArray[np.int32]:
     pivots, groups = read(plan.scratch("pivots")), read(plan.scratch("groups"))
-    return np.concatenate([nearest_groups(part, groups, plan.overlap) for part in _distances(plan, rows, pivots)])
+    return np.concatenate([nearest_groups(ranks, groups, plan.overlap) for ranks in _ranks(plan, rows, pivots)])
 
 
-def nearest_groups(distances: NDArray[np.float32], groups: NDArray[np.int32], overlap: int) -> NDArray[np.int32]:
-    """The `overlap` groups with the nearest pivots, int32 (m, overlap), nearest first; `groups` ascends."""
-    starts = np.flatnonzero(np.diff(groups, prepend=-1))
-    by_group = np.minimum.reduceat(distances, starts, axis=1)
-    order = np.argsort(by_group, axis=1, kind="stable")[:, :overlap]
-    return groups[starts][order].astype(np.int32)
+@njit(cache=True)
+def nearest_groups(ranks: NDArray[np.float32], groups: NDArray[np.int32], overlap: int) -> NDArray[np.int32]:
+    """The `overlap` groups with the nearest pivots, int32 (m, overlap), nearest first; -1 where there are no more.
+
+    Parameters
+    ----------
+    ranks : float32 (m, n_pivots)
+        The smaller, the nearer.
+    groups : int32 (n_pivots,)
+        Ascending.
+    """
+    found, nearest = np.full((len(ranks), overlap), -1, np.int32), np.full((len(ranks), overlap), np.inf, np.float32)
+    ends = np.append(np.flatnonzero(groups[1:] != groups[:-1]) + 1, len(groups))
+    for i in range(len(ranks)):
+        start = 0
+        for end in ends:
+            least = ranks[i, start:end].min()
+            if least < nearest[i, -1]:
+                exact.insert(found[i], nearest[i], groups[start], least)
+            start = end
+    return found
 
 
 def check_sizes(plan: Plan, sizes: NDArray[np.int64]) -> None:
-    """Refuse partitions above the bound that was asked for."""
+    """Refuse partitions above the bound that was asked for; above one that the memory suggests, warn."""
     bound = plan.parameters.partition_rows
+    if bound is None and sizes.max() > plan.most_rows:
+        logger.warning(
+            "build_graph: the largest of %d partitions has %d rows, more than the %d that surely fit a worker's memory:"
+            " many rows are alike. Leave equal ones out (graph.unique=true), or raise compute.memory_limit.",
+            plan.n_partitions, sizes.max(), plan.most_rows,
+        )  # fmt: skip
     if bound is not None and sizes.max() > bound:
         raise InputError(
             f"The largest of {plan.n_partitions} partitions has {sizes.max()} rows, above graph.partition_rows={bound}."
@@ -213,7 +236,7 @@ def gather_data(plan: Plan, ids: NDArray[np.int64]) -> NDArray[Any]:
 
 def flat(rows: NDArray[Any]) -> NDArray[np.float32]:
     """Rows as vectors, float32 (m, n_features)."""
-    return rows.reshape(len(rows), -1).astype(np.float32, copy=False)
+    return rows.reshape(len(rows), int(np.prod(rows.shape[1:]))).astype(np.float32, copy=False)
 
 
 def _read_block(task: BlockTask) -> NDArray[np.float32]:
@@ -221,7 +244,7 @@ def _read_block(task: BlockTask) -> NDArray[np.float32]:
     return np.asarray(rows.reshape(len(rows), -1))
 
 
-def _distances(plan: Plan, rows: NDArray[np.float32], pivots: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """Distances of rows to all pivots, as many rows at a time as fit 16 MB."""
-    for start, stop in arrays.row_blocks(len(rows), max(1, DISTANCES_AT_ONCE // len(pivots))):
-        yield distance_block(rows[start:stop], pivots, plan.parameters.metric, plan.parameters.metric_kwds)
+def _ranks(plan: Plan, rows: NDArray[np.float32], pivots: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """How near rows are to all pivots, as many rows at a time as fit 16 MB."""
+    for start, stop in arrays.row_blocks(len(rows), max(1, RANKS_AT_ONCE // len(pivots))):
+        yield rank_block(rows[start:stop], pivots, plan.parameters.metric, plan.parameters.metric_kwds)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pumascale.tasks.graph import connectivity, duplicates, partitions, recall, repair, steps, target, union
+from pumascale.tasks.graph.metrics import disconnection_distance
 from pumascale.tasks.graph.plan import Plan, block_tasks, create_store, gather, make_plan, partition_tasks
 from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays, manifests, urls
@@ -131,8 +132,8 @@ class Noted:
 
 def as_begun(plan: Plan, done: Steps) -> Plan:
     """The plan with the partitions that its first run saw fit: a later one may have workers of another memory."""
-    begun = done.once("plan", lambda: {"n_partitions": plan.n_partitions})
-    return replace(plan, n_partitions=begun["n_partitions"])
+    begun = done.once("plan", lambda: {"n_partitions": plan.n_partitions, "most_rows": plan.most_rows})
+    return replace(plan, **begun)
 
 
 def partition(plan: Plan, done: Steps) -> Plan:
@@ -145,7 +146,7 @@ def partition(plan: Plan, done: Steps) -> Plan:
             done.run(f"pivots-{plan.n_partitions}", partitions.choose_pivots, partition_tasks(plan)[:1])
         results = done.run(f"assign-{plan.n_partitions}", partitions.assign_block, block_tasks(plan))
         sizes = np.sum([result["sizes"] for result in results], axis=0)
-        too_large = sizes.max() / (plan.parameters.partition_rows or np.inf)
+        too_large = sizes.max() / plan.most_rows
         if too_large <= 1 or plan.parameters.n_partitions:
             break
         plan = replace(plan, n_partitions=int(plan.n_partitions * too_large) + 1)
@@ -186,7 +187,8 @@ def exact_neighbors(plan: Plan, done: Steps) -> tuple[recall.Nearest, np.ndarray
     blocks = arrays.row_blocks(plan.n_rows, recall.block_rows(plan.n_features, len(ids)))
     tasks = [recall.Candidates(plan, start, stop, tuple(ids.tolist())) for start, stop in blocks]
     parts = done.ask("recall", recall.block_candidates, tasks)
-    return recall.merge_candidates(parts, parameters.n_neighbors), ids
+    limit = disconnection_distance(parameters.metric, parameters.disconnection_distance)
+    return recall.merge_candidates(parts, parameters.n_neighbors, limit), ids
 
 
 def measure_recall(plan: Plan, exact: recall.Nearest, ids: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, Any]:

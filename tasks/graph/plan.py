@@ -25,6 +25,7 @@ class Plan:
     n_rows: int
     n_features: int
     n_partitions: int
+    most_rows: int  # of a partition
     block_rows: int
     parameters: GraphParameters
 
@@ -93,7 +94,7 @@ def make_plan(source: str, place: str, parameters: GraphParameters, worker_memor
     n_partitions = parameters.n_partitions or _enough_partitions(shape[0], bound, parameters.overlap)
     row_bytes = max(8 * parameters.n_neighbors, 4 * n_features)
     block_rows = max(1024, min(MOST_BLOCK_BYTES // row_bytes, shape[0] // LEAST_BLOCKS) // 1024 * 1024)
-    return Plan(source, place, shape[0], n_features, n_partitions, block_rows, parameters)
+    return Plan(source, place, shape[0], n_features, n_partitions, bound, block_rows, parameters)
 
 
 def _enough_partitions(n_rows: int, bound: int, overlap: int) -> int:
@@ -139,16 +140,15 @@ def read(url: str, rows: slice = slice(None)) -> NDArray[Any]:
 
 
 def gather(url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
-    """The rows `ids`, each once, of an array; ids that lie close are read as one range."""
-    if len(ids) and (np.diff(ids) < 0).any():
-        order = np.argsort(ids)
-        return np.asarray(gather(url, ids[order])[np.argsort(order)])
+    """The rows `ids` of an array, in their order, as often as they stand there; near ids are read as one range."""
     array = arrays.open_array(url)
-    first, last = (int(ids[0]), int(ids[-1]) + 1) if len(ids) else (0, 0)
-    if last - first == len(ids) or (last - first) * _row_bytes(array) <= MOST_RANGE_BYTES:
-        rows = np.asarray(array[first:last])
-        return rows if len(rows) == len(ids) else rows[ids - first]
-    return np.asarray(array.oindex[(ids, *[slice(None)] * (array.ndim - 1))])
+    first, last = (int(ids.min()), int(ids.max()) + 1) if len(ids) else (0, 0)
+    if np.array_equal(ids, np.arange(first, last)):
+        return np.asarray(array[first:last])
+    if (last - first) * _row_bytes(array) <= MOST_RANGE_BYTES:
+        return np.asarray(array[first:last])[ids - first]
+    once, at = np.unique(ids, return_inverse=True)
+    return np.asarray(array.oindex[(once, *[slice(None)] * (array.ndim - 1))])[at]
 
 
 def _row_bytes(array: Any) -> int:

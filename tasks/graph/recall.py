@@ -74,10 +74,11 @@ def _by_distances(
     return _best(np.broadcast_to(np.arange(len(rows)), distances.shape), distances, count)
 
 
-def merge_candidates(parts: Sequence[Nearest], n_neighbors: int) -> Nearest:
-    """The nearest over all blocks, (sample, n_neighbors - 1), ascending."""
+def merge_candidates(parts: Sequence[Nearest], n_neighbors: int, limit: float) -> Nearest:
+    """The nearest over all blocks, (sample, n_neighbors - 1), ascending; inf from the disconnection distance on."""
     ids = np.concatenate([part[0] for part in parts], axis=1)
     distances = np.concatenate([part[1] for part in parts], axis=1)
+    distances[distances >= limit] = np.inf
     return _best(ids, distances, n_neighbors - 1)
 
 
@@ -93,13 +94,18 @@ def _best(ids: NDArray[np.int64], distances: NDArray[np.float32], count: int) ->
 def recall_per_row(
     exact: Nearest, knn_indices: NDArray[np.int64], knn_dists: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Share of each sampled row's exact neighbours that the graph has, or that it ties with; float64 (sample,)."""
-    found = knn_indices[:, 1:]
-    hits = (exact[0][:, :, None] == found[:, None, :]).any(axis=2)
+    """Share of each sampled row's exact neighbours that the graph has, or that it ties with; float64 (sample,).
+
+    Exact neighbours at an infinite distance are none: a row without any has all of them.
+    """
+    found, expected = knn_indices[:, 1:], np.isfinite(exact[1])
+    hits = expected & (exact[0][:, :, None] == found[:, None, :]).any(axis=2)
     # Rows at the same distance as the last exact neighbour are as good as it.
-    limit = exact[1][:, -1] * np.float32(1 + 1e-5) + np.float32(1e-7)
+    limit = exact[1].max(axis=1, initial=0, where=expected) * np.float32(1 + 1e-5) + np.float32(1e-7)
     ties = ((found >= 0) & (knn_dists[:, 1:] <= limit[:, None])).sum(axis=1)
-    return np.asarray(np.maximum(hits.sum(axis=1), np.minimum(ties, exact[0].shape[1])) / exact[0].shape[1])
+    count = expected.sum(axis=1)
+    share = np.maximum(hits.sum(axis=1), np.minimum(ties, count)) / np.maximum(count, 1)
+    return np.where(count, share, 1.0)
 
 
 def mean_and_interval(recalls: NDArray[np.float64]) -> tuple[float, tuple[float, float]]:

@@ -21,14 +21,16 @@ from pumascale.tasks.graph.runs import read_runs
 from pumascale.tasks.graph.steps import best_neighbors, write_block, write_neighbors
 
 JOINED_AT_ONCE = 8192
+CANDIDATES_AT_ONCE = 2**22  # 16 MB of ids, and as much of distances
 
 
 def repair_partition(task: PartitionTask) -> dict[str, Any]:
     """Better neighbours of the rows whose first partition this is, into scratch; the old ones stay as they are."""
     plan = task.plan
     (ids,) = read_runs([plan.part(task.partition)], 0, ("rows",))
-    parts = [_join(plan, ids[at : at + JOINED_AT_ONCE]) for at in range(0, len(ids), JOINED_AT_ONCE)]
     k = plan.parameters.n_neighbors
+    step = max(1, min(JOINED_AT_ONCE, CANDIDATES_AT_ONCE // (2 * k * k)))
+    parts = [_join(plan, ids[at : at + step]) for at in range(0, len(ids), step)]
     indices = np.concatenate([np.empty((0, k), np.int64), *(part[0] for part in parts)])
     distances = np.concatenate([np.empty((0, k), np.float32), *(part[1] for part in parts)])
     write_neighbors(plan, plan.scratch(f"repair-{task.turn}", task.name), ids, indices, distances)

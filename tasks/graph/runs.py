@@ -32,7 +32,8 @@ def write_run(url: str, owner: NDArray[Any], n_owners: int, content: dict[str, N
     content : dict
         Arrays (m, ...) by name.
     """
-    order = np.argsort(owner, kind="stable")
+    kind = np.uint16 if n_owners < 2**16 else np.uint32  # of 16 bits NumPy sorts fifteen times faster
+    order = np.argsort((owner + 1).astype(kind), kind="stable")
     bounds = np.searchsorted(owner[order], np.arange(n_owners + 1))
     columns: list[Column] = [(name, values.dtype.str, list(values.shape[1:])) for name, values in content.items()]
     begins = HEAD_BYTES + 8 * len(bounds) + (bounds - bounds[0]) * _entry_bytes(columns)
@@ -43,19 +44,20 @@ def write_run(url: str, owner: NDArray[Any], n_owners: int, content: dict[str, N
 def read_runs(runs: Sequence[str], owner: int, names: Sequence[str]) -> list[NDArray[Any]]:
     """All entries of an owner, run after run, one array (m, ...) per name."""
     columns: list[Column] = json.loads(urls.read_range(runs[0], 0, HEAD_BYTES))
-    parts = [_read_part(run, owner, columns) for run in runs]
     at = [[column[0] for column in columns].index(name) for name in names]
-    return [_joined([part[column] for part in parts]) for column in at]
+    parts = [_read_part(run, owner, columns, min(at), max(at) + 1) for run in runs]
+    return [_joined([part[column - min(at)] for part in parts]) for column in at]
 
 
-def _read_part(run: str, owner: int, columns: list[Column]) -> list[NDArray[Any]]:
+def _read_part(run: str, owner: int, columns: list[Column], begin: int, end: int) -> list[NDArray[Any]]:
+    """An owner's entries in the columns from `begin` to `end`, which lie side by side."""
     at = HEAD_BYTES + 8 * owner
     first, last = np.frombuffer(urls.read_range(run, at, at + 16), np.int64).tolist()
-    content = urls.read_range(run, first, last) if first < last else b""
     count, start, part = (last - first) // _entry_bytes(columns), 0, []
-    for _, dtype, shape in columns:
-        size = int(np.prod(shape))
-        part.append(np.frombuffer(content, dtype, count * size, start).reshape(count, *shape))
+    first, size = first + count * _entry_bytes(columns[:begin]), count * _entry_bytes(columns[begin:end])
+    content = urls.read_range(run, first, first + size) if count else b""
+    for _, dtype, shape in columns[begin:end]:
+        part.append(np.frombuffer(content, dtype, count * int(np.prod(shape)), start).reshape(count, *shape))
         start += part[-1].nbytes
     return part
 

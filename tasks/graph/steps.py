@@ -26,6 +26,7 @@ def local_neighbors(task: PartitionTask) -> dict[str, Any]:
         parameters.metric_kwds,
         angular_rp_forest=parameters.angular_rp_forest,
         random_state=parameters.random_state + task.partition,
+        is_alone=plan.n_partitions == 1,
     )
     found = np.where(indices >= 0, ids[indices], -1)
     write_neighbors(plan, plan.scratch("neighbors", task.name), ids, found, distances)

@@ -20,7 +20,6 @@ from pumascale.tasks.graph.union import (
     directed_edges,
     gather_edges,
     least,
-    local_ids,
     pair_ends,
     pair_keys,
     scatter_edges,
@@ -125,14 +124,14 @@ def meet_target(task: MeetTask) -> dict[str, Any]:
     plan = task.plan
     edges = graph_store.read_partition(plan.scratch("unsupervised"), task.partition)
     head, tail, strength = gather_edges(plan, "target_edges", task.partition)
-    ids = with_guests(edges.rows, head, tail)
-    head, tail = local_ids(ids, head), local_ids(ids, tail)
-    own = pair_keys(edges.head, edges.tail, len(ids))
-    keys = np.unique(np.concatenate([own, pair_keys(head, tail, len(ids))]))
-    weight = np.zeros(len(keys), np.float32)
-    weight[np.searchsorted(keys, own)] = edges.weight
-    of_target, share = both_directions(keys, head, tail, strength, len(ids)), plan.parameters.target_weight
-    met = [intersection(weight, right, task.least, task.least_of_target, share) for right in of_target]
+    ids, head, tail = with_guests(edges.rows, head, tail)
+    both = (pair_keys(edges.head, edges.tail, len(ids)), pair_keys(head, tail, len(ids)))
+    keys, pair = np.unique(np.concatenate(both), return_inverse=True)
+    own, of_target = np.split(pair, [len(edges.weight)])
+    weight, share = np.zeros(len(keys), np.float32), plan.parameters.target_weight
+    weight[own] = edges.weight
+    directions = both_directions(of_target, len(keys), head < tail, strength)
+    met = [intersection(weight, right, task.least, task.least_of_target, share) for right in directions]
     return _note_met(task, Partition(ids, *pair_ends(keys, len(ids)), met[0]), met[1])
 
 

@@ -76,17 +76,11 @@ def owners(partitions_of: NDArray[np.int32], other: NDArray[np.int32]) -> NDArra
 
 def edge_owners(plan: Plan, head: NDArray[np.int64], tail: NDArray[np.int64]) -> NDArray[np.int32]:
     """The partition that each pair belongs to, int32 (e,); -1 where an end joined none."""
-    joined_head, joined_tail = _partitions_of(plan, head, tail)
+    joined_head, joined_tail = (gather(plan.scratch("partitions_of"), end) for end in (head, tail))
     owner = owners(joined_head, joined_tail)
     of_smaller = np.where(head < tail, joined_head[:, 0], joined_tail[:, 0])
     nowhere = (joined_head[:, 0] < 0) | (joined_tail[:, 0] < 0)
     return np.where(nowhere, -1, np.where(owner < 0, of_smaller, owner)).astype(np.int32)
-
-
-def _partitions_of(plan: Plan, *ends: NDArray[np.int64]) -> list[NDArray[np.int32]]:
-    ids = np.unique(np.concatenate(ends))
-    joined = gather(plan.scratch("partitions_of"), ids) if len(ids) else np.empty((0, plan.overlap), np.int32)
-    return [joined[np.searchsorted(ids, end)] for end in ends]
 
 
 def partition_edges(task: PartitionTask) -> dict[str, Any]:
@@ -94,10 +88,9 @@ def partition_edges(task: PartitionTask) -> dict[str, Any]:
     plan = task.plan
     joined = read_ids(plan, task.partition)
     head, tail, strength = gather_edges(plan, "directed", task.partition)
-    ids = with_guests(joined, head, tail)
-    local = local_ids(ids, head), local_ids(ids, tail)
+    ids, head, tail = with_guests(joined, head, tail)
     content = graph_store.Partition(
-        ids, *undirected_edges(*local, strength, len(ids), plan.parameters.set_op_mix_ratio)
+        ids, *undirected_edges(head, tail, strength, len(ids), plan.parameters.set_op_mix_ratio)
     )
     if plan.parameters.labels is None:
         settle(plan, task.partition, content)
@@ -112,15 +105,25 @@ def least(weight: NDArray[np.float32]) -> float:
     return float(weight.min(initial=1.0))
 
 
-def with_guests(joined: NDArray[np.int64], *ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A partition's rows, behind them its guests: ends of its edges that did not join it, ascending."""
-    return np.concatenate([joined, np.setdiff1d(np.concatenate(ends), joined)])
+def with_guests(
+    joined: NDArray[np.int64], head: NDArray[np.int64], tail: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """A partition's rows, behind them its guests: ends of its edges that did not join it, ascending.
 
-
-def local_ids(ids: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where in `ids` each global id stands."""
-    order = np.argsort(ids)
-    return np.asarray(order[np.searchsorted(ids, end, sorter=order)], np.int64)
+    Returns
+    -------
+    ids : int64 (m,)
+    head, tail : int64 (e,)
+        The ends as places in `ids`.
+    """
+    ends = np.concatenate([head, tail])
+    order = np.argsort(joined)
+    place = np.searchsorted(joined, ends, sorter=order)
+    place = order[np.minimum(place, len(joined) - 1)]
+    is_guest = joined[place] != ends
+    guests, at = np.unique(ends[is_guest], return_inverse=True)
+    place[is_guest] = len(joined) + at
+    return np.concatenate([joined, guests]), place[: len(head)], place[len(head) :]
 
 
 def settle(plan: Plan, partition: int, content: graph_store.Partition) -> None:
@@ -159,8 +162,8 @@ def undirected_edges(
     weight : float32 (u,)
         Strength of the fuzzy union, above 0.
     """
-    keys = np.unique(pair_keys(head, tail, n_rows))
-    weight = fuzzy.fuzzy_union(*both_directions(keys, head, tail, strength, n_rows), set_op_mix_ratio)
+    keys, pair = np.unique(pair_keys(head, tail, n_rows), return_inverse=True)
+    weight = fuzzy.fuzzy_union(*both_directions(pair, len(keys), head < tail, strength), set_op_mix_ratio)
     return *pair_ends(keys[weight > 0], n_rows), weight[weight > 0]
 
 
@@ -175,10 +178,17 @@ def pair_ends(keys: NDArray[np.int64], n_rows: int) -> tuple[NDArray[np.int32], 
 
 
 def both_directions(
-    keys: NDArray[np.int64], head: NDArray[Any], tail: NDArray[Any], strength: NDArray[np.float32], n_rows: int
+    pair: NDArray[np.intp], n_pairs: int, is_upward: NDArray[np.bool_], strength: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Strengths from the smaller id of each pair of `keys` to the larger one, and back; 0 where there is no edge."""
-    forward, backward = np.zeros((2, len(keys)), np.float32)
-    at, upward = np.searchsorted(keys, pair_keys(head, tail, n_rows)), head < tail
-    forward[at[upward]], backward[at[~upward]] = strength[upward], strength[~upward]
+    """Strengths from the smaller id of each pair to the larger one, and back, float32 (n_pairs,); 0: there is no edge.
+
+    Parameters
+    ----------
+    pair : intp (e,)
+        To which pair each directed edge belongs.
+    is_upward : bool (e,)
+        It goes from the smaller id to the larger.
+    """
+    forward, backward = np.zeros((2, n_pairs), np.float32)
+    forward[pair[is_upward]], backward[pair[~is_upward]] = strength[is_upward], strength[~is_upward]
     return forward, backward

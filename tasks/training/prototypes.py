@@ -187,8 +187,8 @@ def _nearest(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> tuple[N
     owner, score = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
     for start in range(0, len(rows), 1024):
         scores = rows[start : start + 1024] @ centres.T - half
-        owner[start : start + 1024] = scores.argmax(axis=1)
-        score[start : start + 1024] = scores.max(axis=1)
+        best = scores.argmax(axis=1)
+        owner[start : start + 1024], score[start : start + 1024] = best, scores[np.arange(len(best)), best]
     return owner, score
 
 

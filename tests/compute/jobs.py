@@ -14,6 +14,13 @@ def square(value: int) -> int:
     return value * value
 
 
+def span(seconds: float) -> tuple[float, float]:
+    """Work for some time; when it began and when it ended."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    return began, time.monotonic()
+
+
 def wait_for(path: str) -> str:
     """Return once the file is there; at once for an empty path."""
     while path and not Path(path).exists():

@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from distributed import Client, LocalCluster
 
 from pumascale.tasks.compute.bounded_map import bounded_map
-from pumascale.tasks.compute.cluster import open_client, worker_memory
+from pumascale.tasks.compute.cluster import _default_workers, open_client, worker_memory
 from pumascale.tasks.parameters import ComputeParameters
 from pumascale.tasks.storage.errors import InputError
 from tests.compute import jobs
@@ -70,12 +71,29 @@ def test_a_cluster_class_that_is_not_there_is_said(path: str) -> None:
         pass
 
 
+def test_workers_of_several_threads_do_one_task_at_a_time() -> None:
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=None) as cluster,
+        open_client(ComputeParameters(scheduler_address=cluster.scheduler_address)) as client,
+    ):
+        spans = sorted(bounded_map(client, jobs.span, [0.05] * 8))
+    assert all(first[1] <= second[0] for first, second in pairwise(spans))
+
+
+@pytest.mark.parametrize(("limit", "most"), [(None, 4), ("1GB", 4), ("4GB", 2), ("100GB", 1)])
+def test_the_local_workers_fit_the_machine(monkeypatch: pytest.MonkeyPatch, limit: str | None, most: int) -> None:
+    monkeypatch.setattr("pumascale.tasks.compute.cluster.MEMORY_LIMIT", 8 * 10**9)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+    assert _default_workers(limit) == most
+
+
 def test_any_cluster_class_with_adaptive_bounds() -> None:
     arguments = {"n_workers": 0, "threads_per_worker": 1, "dashboard_address": None}
     parameters = ComputeParameters(
         cluster_class="distributed:LocalCluster", cluster_kwargs=arguments, adapt={"minimum": 0, "maximum": 2}
     )
     with open_client(parameters) as client:
+        assert worker_memory(client) is not None
         assert sorted(bounded_map(client, jobs.square, range(40))) == [value * value for value in range(40)]
 
 

@@ -40,3 +40,26 @@ def test_a_few_points_are_found_for_each_query() -> None:
     np.testing.assert_array_equal(ids, np.argsort(naive, axis=1)[:, :8])
     np.testing.assert_allclose(squared, np.sort(naive, axis=1)[:, :8], rtol=1e-5)
     assert len(unsure) == 0
+
+
+@pytest.mark.parametrize("n_rows", [700, 3500])  # tiles of an even and an odd number, the last one cut
+def test_any_number_of_threads_finds_the_same(n_rows: int) -> None:
+    points = np.random.default_rng(0).integers(0, 9, (n_rows, 5)).astype(np.float32)  # ties abound
+    (ids, squared), _ = exact.nearest_others(points, 12)
+    for n_threads in (2, 5):
+        (others, of_others), _ = exact.nearest_others(points, 12, n_threads)
+        np.testing.assert_array_equal(others, ids)
+        np.testing.assert_array_equal(of_others, squared)
+
+
+@pytest.mark.parametrize("n_tiles", [1, 2, 5, 8])
+def test_every_pair_of_tiles_meets_once_and_no_tile_twice_in_a_round(n_tiles: int) -> None:
+    rounds = [
+        [(first // exact.TILE, second // exact.TILE) for first, second in pairs] for pairs in exact._rounds(n_tiles)
+    ]
+    assert sorted(pair for pairs in rounds for pair in pairs) == [
+        (one, other) for one in range(n_tiles) for other in range(one, n_tiles)
+    ]
+    for pairs in rounds:
+        met = [tile for pair in pairs for tile in set(pair)]
+        assert len(met) == len(set(met))

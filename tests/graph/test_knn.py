@@ -61,6 +61,12 @@ def test_an_unknown_metric_names_the_nearest() -> None:
         metrics.check_metric("manhatan")
 
 
+@pytest.mark.parametrize("metric", ["mahalanobis", "bit_jaccard", "inner_product"])
+def test_a_metric_that_is_not_served_says_why(metric: str) -> None:
+    with pytest.raises(InputError, match=f"{metric}.* is not served: .*precomputed_knn"):
+        metrics.check_metric(metric)
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32 - 1))
 def test_the_best_neighbours_do_not_depend_on_the_order_of_finding(seed: int) -> None:

@@ -44,6 +44,18 @@ def test_a_memory_limit_makes_partitions_that_fit() -> None:
     assert memory.default_partition_rows(4 * 2**30, 384, 15) > 100_000
 
 
+def test_partitions_keep_to_the_bound_that_the_memory_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pumascale.tasks.graph.plan.default_partition_rows", lambda *_: 400)
+    source, place = str(tmp_path / "rows"), str(tmp_path / "graph")
+    rows = np.random.default_rng(0).normal(size=(1200, 20)).astype(np.float32)
+    rows[:900] *= 20  # all of them guests of those in the middle
+    arrays.write_whole(source, rows)
+    asked = GraphParameters(repair_passes=0, target_recall=0.1, set_op_mix_ratio=1.0)
+    manifest = pipeline.build(source, place, asked, run=map, worker_memory=2**30)
+    sizes = [arrays.open_array(f"{place}/partitions/{at:06d}/rows").shape[0] for at in range(manifest["n_partitions"])]
+    assert max(sizes) <= 400
+
+
 def test_a_limit_that_no_partition_fits_is_refused_with_the_least_that_works(tmp_path: Path) -> None:
     source = str(tmp_path / "rows")
     arrays.write_whole(source, np.zeros((2000, 4), np.float32))

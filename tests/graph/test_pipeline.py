@@ -223,11 +223,13 @@ def test_partitions_serve_every_metric(
 
 def test_no_partition_is_above_the_bound_and_none_is_tiny(tmp_path: Path, digits: NDArray[np.float32]) -> None:
     source, place = write_rows(tmp_path, digits), str(tmp_path / "graph")
-    manifest = pipeline.build(source, place, parameters(partition_rows=500, target_recall=0.9), run=map)
+    asked = parameters(partition_rows=500, target_recall=0.1, repair_passes=0)  # without repair there are no guests
+    manifest = pipeline.build(source, place, asked, run=map)
     folders = sorted((tmp_path / "graph" / "partitions").iterdir())
     sizes = [arrays.open_array(f"{folder}/rows").shape[0] for folder in folders]
     assert len(sizes) == manifest["n_partitions"] > 1
     assert min(sizes) > 15
+    assert max(sizes) <= 500
 
 
 def test_image_rows_and_small_integers_are_rows_too(tmp_path: Path, digits: NDArray[np.float32]) -> None:
@@ -260,9 +262,19 @@ def test_distant_neighbours_make_no_edge(tmp_path: Path) -> None:
     rows = np.concatenate([np.random.default_rng(0).normal(size=(50, 3)), [[100.0, 0, 0]]]).astype(np.float32)
     source, place = write_rows(tmp_path, rows), str(tmp_path / "graph")
     asked = parameters(n_neighbors=5, disconnection_distance=20.0)
-    graph = read_graph(place, pipeline.build(source, place, asked, run=map))
+    manifest = pipeline.build(source, place, asked, run=map)
+    graph = read_graph(place, manifest)
     assert graph[50].nnz == 0
     assert graph[:50].nnz > 0
+    assert manifest["knn_recall"] == 1.0  # what is too far is missed by nobody
+
+
+def test_a_few_rows_many_times_over_make_partitions_that_are_empty(tmp_path: Path) -> None:
+    rows = np.repeat(np.eye(2, 5, dtype=np.float32), 100, axis=0)
+    source, place = write_rows(tmp_path, rows), str(tmp_path / "graph")
+    manifest = pipeline.build(source, place, parameters(n_neighbors=5, n_partitions=4), run=map)
+    assert manifest["n_rows"] == 200
+    assert manifest["knn_recall"] == 1.0
 
 
 def test_a_recall_that_is_not_reached_is_said_aloud(

@@ -1,0 +1,57 @@
+"""Partitions and what they are made with: nearest groups, sorted runs, rows gathered by id."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pumascale.tasks.graph import plan
+from pumascale.tasks.graph.metrics import distance_block, rank_block
+from pumascale.tasks.graph.partitions import nearest_groups
+from pumascale.tasks.graph.runs import read_runs, write_run
+from pumascale.tasks.storage import arrays
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1))
+def test_the_nearest_groups_are_those_with_the_nearest_pivots(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    groups = np.sort(random.integers(0, 5, 12)).astype(np.int32)
+    ranks = random.random((6, 12)).astype(np.float32)
+    found = nearest_groups(ranks, groups, 3)
+    there = np.unique(groups)
+    for row, order in zip(ranks, found.tolist(), strict=True):
+        naive = sorted(there.tolist(), key=lambda group: row[groups == group].min())[:3]
+        assert order == naive + [-1] * (3 - len(naive))
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
+def test_ranks_order_rows_as_their_distances_do(metric: str) -> None:
+    random = np.random.default_rng(0)
+    queries, rows = ((random.normal(size=(n, 6)) + 300).astype(np.float32) for n in (20, 50))
+    order = np.argsort(rank_block(queries, rows, metric, {}), axis=1)
+    distances = np.take_along_axis(distance_block(queries, rows, metric, {}), order, axis=1)
+    assert (np.diff(distances, axis=1) > -2e-6).all()
+
+
+def test_an_owner_reads_the_columns_that_it_asks_for(tmp_path: Path) -> None:
+    run, owner = str(tmp_path / "run"), np.array([2, 0, -1, 2, 0])
+    content = {"a": np.arange(5), "b": np.arange(10.0).reshape(5, 2), "c": np.arange(5, dtype=np.int8)}
+    write_run(run, owner, 4, content)
+    for owned, at in ((0, [1, 4]), (1, []), (2, [0, 3]), (3, [])):
+        for names in (["a"], ["b"], ["c"], ["c", "b"], ["a", "b", "c"]):
+            for name, read in zip(names, read_runs([run, run], owned, names), strict=True):
+                np.testing.assert_array_equal(read, np.concatenate([content[name][at]] * 2))
+
+
+@pytest.mark.parametrize("most", [0, 2**20])
+def test_rows_are_gathered_in_any_order_and_as_often_as_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(plan, "MOST_RANGE_BYTES", most)
+    url, rows = str(tmp_path / "rows"), np.arange(60).reshape(20, 3)
+    arrays.write_whole(url, rows)
+    for ids in ([5, 3, 3, 19, 0], [7, 8, 9], [9, 8, 7], []):
+        np.testing.assert_array_equal(plan.gather(url, np.array(ids, np.int64)), rows[np.array(ids, int)])
