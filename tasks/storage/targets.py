@@ -83,6 +83,7 @@ def publish(target: str, embedding: str, facts: dict[str, Any], since: str | Non
         When `embedding` was removed meanwhile, by a run that kept few versions, or a longer one came.
     """
     check_target(target)
+    urls.remove_forsaken_parts(urls.join(target, COMMITS))
     _name_target(target, embedding)
     while True:
         current = newest(target)

@@ -1,5 +1,6 @@
 """Versions that come and go: the newest stay, and data goes with the last target that names it."""
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -164,7 +165,9 @@ def test_a_target_that_names_it_in_the_last_moment_is_noticed(workspace: str, mo
 def test_a_commit_that_was_killed_before_it_was_whole_is_no_version(tmp_path: Path) -> None:
     urls.write_bytes(f"{tmp_path}/map/_commits/.00000001.json.{'0f' * 6}.part", b'{"made_by": "pumasc')
     assert targets.newest(f"{tmp_path}/map") is None
+    os.utime(*tmp_path.glob("map/_commits/.*"), (0, 0))
     assert targets.publish(f"{tmp_path}/map", make(str(tmp_path), "one"), {})["version"] == 1
+    assert [path.name for path in tmp_path.glob("map/_commits/*")] == ["00000001.json"]
 
 
 def test_what_was_published_without_a_name_is_left(workspace: str) -> None:
