@@ -135,7 +135,9 @@ def create_store(plan: Plan) -> None:
 
 def read(url: str, rows: slice = slice(None)) -> NDArray[Any]:
     """Consecutive rows of an array."""
-    return np.asarray(arrays.open_array(url)[rows])
+    array = arrays.open_array(url)
+    start, stop, _ = rows.indices(array.shape[0])
+    return arrays.read_rows(array, start, stop, array.dtype)
 
 
 def gather(url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
@@ -146,9 +148,9 @@ def gather(url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
     array = arrays.open_array(url)
     first, last = (int(ids[0]), int(ids[-1]) + 1) if len(ids) else (0, 0)
     if last - first == len(ids) or (last - first) * _row_bytes(array) <= MOST_RANGE_BYTES:
-        rows = np.asarray(array[first:last])
+        rows = arrays.read_rows(array, first, last, array.dtype)
         return rows if len(rows) == len(ids) else rows[ids - first]
-    return np.asarray(array.oindex[(ids, *[slice(None)] * (array.ndim - 1))])
+    return arrays.read_ids(array, ids)
 
 
 def _row_bytes(array: Any) -> int:
