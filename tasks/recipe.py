@@ -1,9 +1,10 @@
 """How a map is made anew so that its readers find their way: the old parameters, and the old places of some rows."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import GraphParameters, TrainingParameters
-from pumascale.tasks.storage import arrays, fingerprints, graph_store, manifests, model_store, urls
+from pumascale.tasks.storage import arrays, fingerprints, graph_store, lease, manifests, model_store, urls
 from pumascale.tasks.storage.errors import InputError
 
 # On digits (1,200 rows, then 1,797) the median old row moved by 8.7, 0.8 and 0.4 % of the map's width when 2, 10 and
@@ -39,13 +40,20 @@ def write_landmarks(workspace: str, embedding: str, n_rows: int, random_state: i
     str
         URL of the array, float32 (n_rows, n_components), for `training.landmark_positions`.
     """
+    name = fingerprints.request_id("landmarks", embedding=embedding, n_rows=n_rows, seed=random_state)
+    place = urls.join(urls.absolute(workspace), "landmarks", name)
+    with lease.held(place):
+        if manifests.read_manifest(place) is None:
+            arrays.write_whole(urls.join(place, "positions"), _landmarks(embedding, n_rows, random_state))
+            manifests.commit(place, {"embedding": embedding, "n_rows": n_rows})
+    return urls.join(place, "positions")
+
+
+def _landmarks(embedding: str, n_rows: int, random_state: int) -> NDArray[np.float32]:
     places = np.asarray(arrays.open_array(urls.join(embedding, "embedding"))[:n_rows])
     placed = np.flatnonzero(np.isfinite(places).all(axis=1))
     generator = np.random.Generator(np.random.Philox(key=[random_state, 3]))
     chosen = generator.choice(placed, int(np.ceil(LANDMARK_SHARE * len(placed))), replace=False)
     wanted = np.full((n_rows, places.shape[1]), np.nan, np.float32)
     wanted[chosen] = places[chosen]
-    name = fingerprints.request_id("landmarks", embedding=embedding, n_rows=n_rows, seed=random_state)
-    url = urls.join(urls.absolute(workspace), "landmarks", name)
-    arrays.write_whole(url, wanted)
-    return url
+    return wanted
