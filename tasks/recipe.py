@@ -1,6 +1,7 @@
 """How a map is made anew so that its readers find their way: the old parameters, and the old places of some rows."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import GraphParameters, TrainingParameters
 from pumascale.tasks.storage import arrays, fingerprints, graph_store, lease, manifests, model_store, urls
@@ -39,17 +40,20 @@ def write_landmarks(workspace: str, embedding: str, n_rows: int, random_state: i
     str
         URL of the array, float32 (n_rows, n_components), for `training.landmark_positions`.
     """
+    name = fingerprints.request_id("landmarks", embedding=embedding, n_rows=n_rows, seed=random_state)
+    place = urls.join(urls.absolute(workspace), "landmarks", name)
+    with lease.held(place):
+        if manifests.read_manifest(place) is None:
+            arrays.write_whole(urls.join(place, "positions"), _landmarks(embedding, n_rows, random_state))
+            manifests.commit(place, {"embedding": embedding, "n_rows": n_rows})
+    return urls.join(place, "positions")
+
+
+def _landmarks(embedding: str, n_rows: int, random_state: int) -> NDArray[np.float32]:
     places = np.asarray(arrays.open_array(urls.join(embedding, "embedding"))[:n_rows])
     placed = np.flatnonzero(np.isfinite(places).all(axis=1))
     generator = np.random.Generator(np.random.Philox(key=[random_state, 3]))
     chosen = generator.choice(placed, int(np.ceil(LANDMARK_SHARE * len(placed))), replace=False)
     wanted = np.full((n_rows, places.shape[1]), np.nan, np.float32)
     wanted[chosen] = places[chosen]
-    name = fingerprints.request_id("landmarks", embedding=embedding, n_rows=n_rows, seed=random_state)
-    root = urls.join(urls.absolute(workspace), "landmarks")
-    url = urls.join(root, name)
-    with lease.held(root):
-        if manifests.read_manifest(url) is None:  # written again, it would be other data, and another model's
-            arrays.write_whole(url, wanted)
-            manifests.commit(url, {"n_rows": n_rows})
-    return url
+    return wanted

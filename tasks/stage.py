@@ -77,7 +77,14 @@ def make_alone(place: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]
         if manifests.read_manifest(place) is not None:
             return None
         urls.remove_parts(place)
-        return work()
+        try:
+            return work()
+        except Exception as error:
+            # A lease may be taken over, so two runs may work: who commits first takes the scratch of the other away.
+            if manifests.read_manifest(place) is None:
+                raise
+            logger.info("%s was finished by another run; this one ended with %r", place, error)
+            return None
 
 
 def with_a_store(place: str, work: Callable[[], Result]) -> Result:

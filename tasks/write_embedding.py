@@ -76,12 +76,13 @@ def write_embedding(
     stage.manifest["graph"] = (manifests.read_manifest(model) or {}).get("graph")
     if target:
         facts = {"source": source, "model": model} | _lineage(model, since)
-        stage.manifest["version"] = _publish(urls.absolute(target), place, facts, parameters.keep_versions)
+        stage.manifest["version"] = _publish(urls.absolute(target), place, facts, parameters.keep_versions, since)
     return stage
 
 
-def _publish(target: str, place: str, facts: dict[str, Any], keep_versions: int | None) -> int:
-    version = targets.publish(target, place, facts)
+def _publish(target: str, place: str, facts: dict[str, Any], keep_versions: int | None, since: Appended | None) -> int:
+    begun_from = None if since is None else since.previous or ""
+    version = targets.publish(target, place, facts, begun_from)
     if keep_versions is not None:
         targets.prune(target, keep_versions)
     return int(version["version"])

@@ -69,6 +69,16 @@ def test_a_disk_that_is_full_in_the_middle_of_a_graph_is_said_and_the_graph_goes
     assert n_rows == "1797"
 
 
+def test_of_two_runs_that_both_worked_the_one_that_broke_takes_the_result_of_the_other(tmp_path: Path) -> None:
+    def work() -> dict[str, Any]:
+        manifests.commit(str(tmp_path), {"made_by": "the other run"})
+        raise FileNotFoundError("scratch that the other run has removed")
+
+    state = make_or_reuse.fn(str(tmp_path), work)
+    assert state.name == "Cached"
+    assert state.data["made_by"] == "the other run"
+
+
 def test_a_server_that_does_not_answer_is_said_too(tmp_path: Path) -> None:
     def work() -> dict[str, Any]:
         raise EndpointConnectionError(endpoint_url="http://127.0.0.1:9")

@@ -7,7 +7,7 @@ from typing import Any
 
 import zarr
 
-from pumascale.tasks.embedding.blocks import finished_shards, note_shard, shard_rows
+from pumascale.tasks.embedding.blocks import Range, finished_shards, note_shard, shard_rows
 from pumascale.tasks.storage import arrays, urls
 
 # A first version of few rows has small shards; when the map has outgrown them so much, all of it is encoded anew.
@@ -41,13 +41,18 @@ def adopt_shards(previous: str, target: str, n_rows: int, n_unchanged: int, *, n
         return 0
     new = _like(old, target, n_rows)
     done = finished_shards(target, new)  # by an update that was killed
-    for rows, n_bad in full.items():
-        if rows in done:
-            continue
-        name = arrays.object_name(old, rows[0])
-        urls.write_bytes(urls.join(target, name), urls.read_bytes(urls.join(previous, name)) or b"")
-        note_shard(target, new, rows, n_bad)
-    return len(full) * shard
+    return shard * sum(rows in done or _copy(previous, target, new, rows, n_bad) for rows, n_bad in full.items())
+
+
+def _copy(previous: str, target: str, new: zarr.Array[Any], rows: Range, n_bad: int) -> bool:
+    """Copy one shard and note it; False where another run has dropped the older version meanwhile."""
+    name = arrays.object_name(new, rows[0])
+    data = urls.read_bytes(urls.join(previous, name))
+    if data is None:
+        return False
+    urls.write_bytes(urls.join(target, name), data)
+    note_shard(target, new, rows, n_bad)
+    return True
 
 
 def _like(old: zarr.Array[Any], target: str, n_rows: int) -> zarr.Array[Any]:

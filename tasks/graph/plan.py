@@ -136,7 +136,9 @@ def create_store(plan: Plan) -> None:
 
 def read(url: str, rows: slice = slice(None)) -> NDArray[Any]:
     """Consecutive rows of an array."""
-    return np.asarray(arrays.open_array(url)[rows])
+    array = arrays.open_array(url)
+    start, stop, _ = rows.indices(array.shape[0])
+    return arrays.read_rows(array, start, stop, array.dtype)
 
 
 def gather(url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
@@ -144,11 +146,11 @@ def gather(url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
     array = arrays.open_array(url)
     first, last = (int(ids.min()), int(ids.max()) + 1) if len(ids) else (0, 0)
     if np.array_equal(ids, np.arange(first, last)):
-        return np.asarray(array[first:last])
+        return arrays.read_rows(array, first, last, array.dtype)
     if (last - first) * _row_bytes(array) <= MOST_RANGE_BYTES:
-        return np.asarray(array[first:last])[ids - first]
+        return arrays.read_rows(array, first, last, array.dtype)[ids - first]
     once, at = np.unique(ids, return_inverse=True)
-    return np.asarray(array.oindex[(once, *[slice(None)] * (array.ndim - 1))])[at]
+    return np.asarray(arrays.read_ids(array, once)[at])
 
 
 def _row_bytes(array: Any) -> int:

@@ -5,6 +5,8 @@ One task writes whole shards: Zarr has no locks, and two writers within one shar
 
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from gzip import BadGzipFile
 from lzma import LZMAError
 from typing import Any, Literal
@@ -257,14 +259,29 @@ def read_rows(array: zarr.Array[Any], start: int, stop: int, dtype: DTypeLike = 
     InputError
         When a chunk object is lost or damaged: which one, and its rows.
     """
-    try:
+    with _naming_chunks(array, start, stop):
         return np.asarray(array[start:stop]).astype(dtype, copy=False)
-    except DAMAGED as error:
-        raise _broken_chunk(array, start, stop, error) from error
-    except OSError as error:
-        if type(error) is OSError and error.errno is None:  # bz2's way to say it
+
+
+def read_ids(array: zarr.Array[Any], ids: NDArray[np.int64]) -> NDArray[Any]:
+    """The rows `ids` (ascending), as they are stored; raises as `read_rows` does."""
+    with _naming_chunks(array, int(ids.min(initial=array.shape[0])), int(ids.max(initial=-1)) + 1):
+        return np.asarray(array.oindex[(ids, *[slice(None)] * (array.ndim - 1))])
+
+
+@contextmanager
+def _naming_chunks(array: zarr.Array[Any], start: int, stop: int) -> Iterator[None]:
+    """Inside, what a lost or damaged chunk raises becomes an error that names it; the store's own errors pass."""
+    try:
+        yield
+    except Exception as error:
+        if _is_damage(error):
             raise _broken_chunk(array, start, stop, error) from error
-        raise  # the store, not the data
+        raise
+
+
+def _is_damage(error: Exception) -> bool:
+    return isinstance(error, DAMAGED) or (type(error) is OSError and error.errno is None)  # the latter is bz2's
 
 
 def _broken_chunk(array: zarr.Array[Any], start: int, stop: int, error: Exception) -> InputError:
@@ -275,6 +292,8 @@ def _broken_chunk(array: zarr.Array[Any], start: int, stop: int, error: Exceptio
         try:
             array[first:last]
         except Exception as reason:
+            if not _is_damage(reason):
+                raise
             url = _object_url(array, low)
             return InputError(
                 f"{url} (rows {low} to {min(low + step, array.shape[0])}) cannot be read: {type(reason).__name__}: "

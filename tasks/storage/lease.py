@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -24,6 +25,7 @@ from pumascale.tasks.storage import urls
 logger = logging.getLogger("pumascale")
 
 LEASE = "lease.json"
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
 LOOK_SECONDS = 1.0
@@ -79,18 +81,27 @@ def _beat(url: str, mine: dict[str, Any], ended: threading.Event) -> None:
 def _here() -> dict[str, Any]:
     """This process, and where its id means this process: the machine or the container."""
     space = os.readlink("/proc/self/ns/pid") if os.path.exists("/proc/self/ns/pid") else ""
+    boot = BOOT.read_text().strip() if BOOT.exists() else ""  # of two machines the first space has the same number
     pid = os.getpid()
-    return {"host": socket.gethostname(), "space": space, "pid": pid, "started": psutil.Process(pid).create_time()}
+    return {"host": socket.gethostname(), "boot": boot, "space": space, "pid": pid, "started": _started(pid)}
+
+
+def _started(pid: int) -> float:
+    """When the process began: counted from the machine's start where the system says so, since clocks are set."""
+    try:
+        return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return psutil.Process(pid).create_time()
 
 
 def _is_gone(lease: dict[str, Any]) -> bool:
     """Whether its run was here and has ended."""
     here = _here()
-    if (lease["host"], lease["space"]) != (here["host"], here["space"]):
+    if any(lease.get(name) != here[name] for name in ("host", "boot", "space")):
         return False
     try:
-        process = psutil.Process(lease["pid"])
-        return bool(process.create_time() != lease["started"] or process.status() == psutil.STATUS_ZOMBIE)
+        pid = lease["pid"]
+        return bool(_started(pid) != lease["started"] or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 

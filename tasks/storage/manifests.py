@@ -9,6 +9,8 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
+from botocore.exceptions import BotoCoreError
+
 from pumascale.tasks.storage import urls
 
 MANIFEST = "manifest.json"
@@ -36,7 +38,7 @@ def commit_object(url: str, content: dict[str, Any]) -> dict[str, Any]:
     try:
         if urls.create_bytes(url, encode_json(signed)):
             return signed
-    except OSError:
+    except (OSError, BotoCoreError):
         found = read_json(url)
         if found is None:
             raise

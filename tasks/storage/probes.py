@@ -9,6 +9,8 @@ from botocore.exceptions import BotoCoreError  # no credentials, no endpoint: no
 from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
 
+PROBE = ".probe-"  # a killed one may be left
+
 
 def check_reachable(url: str) -> None:
     """Refuse a store that does not answer, or not to these credentials, within seconds.
@@ -66,7 +68,7 @@ def check_workspace(workspace: str) -> None:
     Some S3 servers accept ``If-None-Match: *`` and overwrite all the same: two runs would then both believe they won.
     """
     check_reachable(workspace)
-    probe = urls.join(_nearest_folder(workspace), f".probe-{secrets.token_hex(6)}")
+    probe = urls.join(_nearest_folder(workspace), f"{PROBE}{secrets.token_hex(6)}")
     try:
         honoured = urls.create_bytes(probe, b"1") and not urls.create_bytes(probe, b"2")
     except (OSError, BotoCoreError) as error:

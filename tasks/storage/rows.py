@@ -14,8 +14,7 @@ BLOCK_VALUES = 2**22  # 16 MB in float32
 
 def read_ids(array: Any, ids: NDArray[np.int64]) -> NDArray[np.float32]:
     """The rows `ids` (ascending), flattened, float32 (len(ids), n_features)."""
-    rows = array.oindex[(ids, *[slice(None)] * (array.ndim - 1))]
-    return np.asarray(rows).astype(np.float32).reshape(len(ids), -1)
+    return arrays.read_ids(array, ids).astype(np.float32).reshape(len(ids), -1)
 
 
 def read_blocks(

@@ -7,10 +7,13 @@ place, so that no reader ever meets half of it.
 
 import contextlib
 import functools
+import glob
 import os
 import re
 import secrets
 import shutil
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ S3_OPTIONS: dict[str, Any] = {
 }
 # What a killed writer leaves on a disk, Zarr's and our own: the file that would have been renamed when it was whole.
 PART = re.compile(r"\.[0-9a-f]{12,32}\.part(ial)?$")
+FORSAKEN_SECONDS = 60.0
 S3_ATTEMPTS = 13  # with s3fs's waits of 0.1 s x 1.7^i, 15 s at most: an outage of a minute is waited out
 
 
@@ -86,7 +90,9 @@ def _is_passing(error: Exception) -> bool:
     if isinstance(error, ConnectionError | ConnectionClosedError | EndpointConnectionError):
         return True
     response = getattr(error, "response", None) or {}
-    return response.get("ResponseMetadata", {}).get("HTTPStatusCode") in {500, 502, 503, 504}
+    # Another conditional write of the same object is in flight: the next answer tells who won.
+    in_flight = response.get("Error", {}).get("Code") == "ConditionalRequestConflict"
+    return in_flight or response.get("ResponseMetadata", {}).get("HTTPStatusCode") in {500, 502, 503, 504}
 
 
 def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
@@ -108,7 +114,9 @@ def read_bytes(url: str) -> bytes | None:
 def write_bytes(url: str, data: bytes) -> None:
     """Write the object whole, over an older one."""
     if is_local(url):
-        os.replace(_finished_file(local_path(url), data), local_path(url))
+        with _part_of(local_path(url)) as part:
+            _fill(part, data)
+            os.replace(part, local_path(url))
     else:
         fs, path = filesystem(url)
         fs.pipe_file(path, data)
@@ -132,10 +140,10 @@ def upload_file(file: Path, url: str) -> None:
     """Copy the local `file` to `url`, whole: a reader meets all of it or nothing."""
     if is_local(url):
         target = local_path(url)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = _part_of(target)
-        shutil.copyfile(file, part)
-        os.replace(part, target)
+        with _part_of(target) as part:
+            _remove_forsaken(target.parent.glob(f".{glob.escape(target.name)}.*"))
+            shutil.copyfile(file, part)
+            os.replace(part, target)
     else:
         fs, path = filesystem(url)
         fs.put_file(str(file), path)
@@ -152,28 +160,31 @@ def create_bytes(url: str, data: bytes) -> bool:
     return _create_local(local_path(url), data) if is_local(url) else _create_remote(url, data)
 
 
-def _part_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-
-
-def _finished_file(path: Path, data: bytes) -> Path:
+@contextlib.contextmanager
+def _part_of(path: Path) -> Iterator[Path]:
+    """A file to make whole beside `path` and to give its name; what is left of it at the end goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = _part_of(path)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _fill(part: Path, data: bytes) -> None:
     with part.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    return part
 
 
 def _create_local(path: Path, data: bytes) -> bool:
-    part = _finished_file(path, data)
-    try:
-        os.link(part, path)  # fails where the name is taken, unlike rename
-    except FileExistsError:
-        return False
-    finally:
-        part.unlink()
+    with _part_of(path) as part:
+        _fill(part, data)
+        try:
+            os.link(part, path)  # fails where the name is taken, unlike rename
+        except FileExistsError:
+            return False
     return True
 
 
@@ -192,7 +203,7 @@ def _create_remote(url: str, data: bytes) -> bool:
 
 def _is_conflict(error: OSError) -> bool:
     response = getattr(error.__cause__, "response", None) or {}
-    return response.get("Error", {}).get("Code") in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+    return response.get("Error", {}).get("Code") in {"PreconditionFailed", "412"}
 
 
 def list_objects(url: str) -> dict[str, ObjectInfo]:
@@ -232,6 +243,19 @@ def remove_tree(url: str) -> None:
     fs.invalidate_cache()
     if fs.exists(path):
         fs.rm(path, recursive=True)
+
+
+def remove_forsaken_parts(url: str) -> None:
+    """Remove the unfinished files in the folder `url` that nobody has written to for a minute."""
+    if is_local(url):
+        _remove_forsaken(local_path(url).glob(".*"))
+
+
+def _remove_forsaken(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            if PART.search(path.name) and time.time() - path.stat().st_mtime > FORSAKEN_SECONDS:
+                path.unlink()
 
 
 def remove_parts(url: str) -> None:

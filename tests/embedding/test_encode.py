@@ -212,6 +212,24 @@ def test_a_map_that_outgrew_its_small_shards_is_made_anew(workspace: str, write_
     assert urls.list_objects(f"{workspace}/new") == {}
 
 
+def test_what_was_dropped_while_it_was_taken_over_is_placed_again(
+    workspace: str, write_source: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, rows = write_source(2600)
+    run(source, f"{workspace}/old")
+    read = urls.read_bytes
+
+    def read_as_another_prunes(url: str) -> bytes | None:
+        if url.startswith(f"{workspace}/old/c/2/"):
+            urls.remove_tree(f"{workspace}/old")
+        return read(url)
+
+    monkeypatch.setattr(urls, "read_bytes", read_as_another_prunes)
+    assert adopt_shards(f"{workspace}/old", f"{workspace}/new", 2600, 2600, non_finite=False) == 1024
+    assert run(source, f"{workspace}/new")["n_shards_before"] == 2
+    np.testing.assert_allclose(arrays.open_array(f"{workspace}/new")[:], project(rows), rtol=1e-5, atol=1e-3)
+
+
 def test_blocks_follow_the_chunks_of_the_source() -> None:
     assert blocks.cut(512, 1024, 250) == [(512, 750), (750, 1000), (1000, 1024)]
     assert blocks.cut(0, 500, 500) == [(0, 500)]

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-Kind = Literal["reset", "503", "500", "403", "slow", "truncate", "drop_response", "torn_upload"]
+Kind = Literal["reset", "503", "500", "403", "409", "slow", "truncate", "drop_response", "torn_upload"]
 CODES = {
     "503": ("503 Service Unavailable", "SlowDown"),
     "500": ("500 Internal Server Error", "InternalError"),
+    "409": ("409 Conflict", "ConditionalRequestConflict"),
     "403": ("403 Forbidden", "InvalidAccessKeyId"),
 }
 
@@ -28,9 +29,10 @@ CODES = {
 class Fault:
     """Break the next `times` requests that match, each with `probability`.
 
-    Kinds: "reset" the connection before the request is read; answer "503" SlowDown, "500", or "403" as for a withdrawn
-    key; "slow" answers after half a second; "truncate" the answer's body; "drop_response": do it, but reset instead of
-    answering; "torn_upload": half of the body reaches the server.
+    Kinds: "reset" the connection before the request is read; answer "503" SlowDown, "500", "403" as for a withdrawn
+    key, or "409" as while another conditional write is in flight; "slow" answers after half a second; "truncate" the
+    answer's body; "drop_response": do it, but reset instead of answering; "torn_upload": half of the body reaches the
+    server.
     """
 
     kind: Kind

@@ -8,11 +8,13 @@ import numcodecs
 import numpy as np
 import pytest
 import zarr
+from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pumascale.tasks.storage import arrays, fingerprints, probes, urls
+from pumascale.tasks.graph import plan
+from pumascale.tasks.storage import arrays, fingerprints, probes, rows, urls
 from pumascale.tasks.storage.errors import InputError
 from tests.s3.fixtures import changed_environment
 
@@ -28,8 +30,8 @@ def numbers(n: int = 1000, width: int = 8) -> NDArray[np.float32]:
 
 def test_rows_are_read_back_as_float32(workspace: str) -> None:
     url = write(f"{workspace}/a", np.arange(4000).reshape(1000, 4), 300)
-    rows = arrays.read_rows(arrays.open_array(url), 250, 650)
-    assert (rows.dtype, rows.tolist()) == (np.float32, np.arange(1000, 2600).reshape(400, 4).tolist())
+    found = arrays.read_rows(arrays.open_array(url), 250, 650)
+    assert (found.dtype, found.tolist()) == (np.float32, np.arange(1000, 2600).reshape(400, 4).tolist())
 
 
 def test_shards_are_objects_even_when_they_hold_fill_values(workspace: str) -> None:
@@ -80,6 +82,37 @@ def test_a_torn_chunk_is_an_error_and_named(workspace: str) -> None:
     whole = urls.read_bytes(f"{url}/c/1/0") or b""
     urls.write_bytes(f"{url}/c/1/0", whole[: len(whole) // 2])
     with pytest.raises(InputError, match=rf"^{url}/c/1/0 \(rows 300 to 600\) cannot be read"):
+        arrays.read_rows(arrays.open_array(url), 0, 1000)
+
+
+def test_rows_by_id_name_a_broken_chunk_too(workspace: str) -> None:
+    url = write(f"{workspace}/a", numbers(), 300)
+    urls.write_bytes(f"{url}/c/2/0", b"torn")
+    reads: list[Callable[[], object]] = [
+        lambda: rows.read_ids(arrays.open_array(url), np.array([5, 700])),
+        lambda: plan.gather(url, np.array([700, 5])),
+        lambda: plan.gather(url, np.arange(500, 700)),
+        lambda: plan.read(url, slice(500, 700)),
+    ]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(plan, "MOST_RANGE_BYTES", 0)
+        for read in reads:
+            with pytest.raises(InputError, match=r"c/2/0 \(rows 600 to 900\) cannot be read"):
+                read()
+        np.testing.assert_array_equal(plan.gather(url, np.array([950, 5])), numbers()[[950, 5]])
+
+
+@pytest.mark.parametrize("error", [PermissionError("withdrawn"), EndpointConnectionError(endpoint_url="s3")])
+def test_a_store_that_fails_at_the_second_look_is_not_called_a_damaged_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    url, looks = write(f"{tmp_path}/a", numbers(), 300), iter([ValueError("torn"), error])
+
+    def fail(*arguments: object) -> None:
+        raise next(looks)
+
+    monkeypatch.setattr(zarr.Array, "__getitem__", fail)
+    with pytest.raises(type(error)):
         arrays.read_rows(arrays.open_array(url), 0, 1000)
 
 
@@ -145,8 +178,8 @@ def test_strings_are_refused(tmp_path: Any) -> None:
 
 def test_version_2_and_any_compressor_are_sources(tmp_path: Any) -> None:
     zarr.create_array(store=str(tmp_path), data=numbers().astype(np.float16), chunks=(100, 8), zarr_format=2)
-    rows = arrays.read_rows(arrays.open_source(str(tmp_path)), 150, 750)
-    np.testing.assert_array_equal(rows, numbers().astype(np.float16).astype(np.float32)[150:750])
+    found = arrays.read_rows(arrays.open_source(str(tmp_path)), 150, 750)
+    np.testing.assert_array_equal(found, numbers().astype(np.float16).astype(np.float32)[150:750])
 
 
 def test_wrong_keys_are_said(s3: str) -> None:

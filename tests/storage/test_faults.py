@@ -43,7 +43,7 @@ def test_arrays_survive(name: str, s3: str, proxy: Proxy) -> None:
     assert proxy.faults[0].n_done > 0
 
 
-@pytest.mark.parametrize("kind", ["drop_response", "reset", "500"])
+@pytest.mark.parametrize("kind", ["drop_response", "reset", "500", "409"])
 def test_a_commit_whose_answer_is_lost_is_no_conflict(kind: Kind, s3: str, proxy: Proxy) -> None:
     fault = proxy.add(kind, method="PUT", path="manifest.json", times=2)
     committed = manifests.commit(f"{s3}/place", {"rows": 3})

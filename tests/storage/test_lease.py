@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 
+import psutil
 import pytest
 
 from pumascale.tasks.storage import lease, manifests, urls
@@ -53,8 +54,22 @@ def test_a_killed_run_is_seen_to_be_gone_at_once(workspace: str) -> None:
         assert time.monotonic() - began < 5
 
 
+def test_a_clock_that_is_set_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = lease._here()
+    created = psutil.Process().create_time()
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: created + 3600)
+    assert not lease._is_gone(holder)
+    assert lease._is_gone(holder | {"started": holder["started"] - 1})
+
+
+def test_a_machine_of_the_same_name_is_another_one() -> None:
+    ended = lease._here() | {"pid": 2**30}
+    assert lease._is_gone(ended)
+    assert not lease._is_gone(ended | {"boot": "another"})
+
+
 def elsewhere(beats: int) -> bytes:
-    there = {"host": "elsewhere", "space": "", "pid": 1, "started": 0.0, "token": "theirs"}
+    there = {"host": "elsewhere", "boot": "", "space": "", "pid": 1, "started": 0.0, "token": "theirs"}
     return manifests.encode_json(there | {"beats": beats})
 
 

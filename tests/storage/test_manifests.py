@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from botocore.exceptions import ConnectionClosedError
 
 from pumascale.tasks.storage import manifests, urls
 
@@ -40,12 +41,15 @@ def test_of_racing_processes_one_wins_and_all_agree(workspace: str) -> None:
     assert answers == [manifests.read_manifest(urls.join(workspace, "place"))] * 3
 
 
-def test_an_error_that_hides_a_success_is_none(workspace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OSError("the answer was lost"), ConnectionClosedError(endpoint_url="s3")])
+def test_an_error_that_hides_a_success_is_none(
+    workspace: str, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     create = urls.create_bytes
 
     def create_and_fail(url: str, data: bytes) -> bool:
         create(url, data)
-        raise OSError("the answer was lost")
+        raise error
 
     monkeypatch.setattr(urls, "create_bytes", create_and_fail)
     assert manifests.commit(workspace + "/place", {"rows": 3})["rows"] == 3

@@ -1,5 +1,7 @@
 """Small objects on a disk and on S3."""
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -55,6 +57,29 @@ def test_no_part_of_a_file_is_left_or_listed(tmp_path: Path) -> None:
     urls.write_bytes(str(tmp_path / "object"), b"1")
     urls.create_bytes(str(tmp_path / "object"), b"2")
     assert [path.name for path in tmp_path.iterdir()] == ["object"]
+
+
+def test_no_part_of_a_file_is_left_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "file").write_bytes(b"1")
+    monkeypatch.setattr(urls.os, "fsync", full)
+    monkeypatch.setattr(urls.shutil, "copyfile", lambda file, part: (part.touch(), full()))
+    for write in (urls.write_bytes, urls.create_bytes, lambda url, _: urls.upload_file(tmp_path / "file", url)):
+        with pytest.raises(OSError, match="No space left"):
+            write(str(tmp_path / "object"), b"2")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_upload_removes_what_killed_ones_left_of_the_same_file(tmp_path: Path) -> None:
+    forsaken, written, other = (tmp_path / f".{name}.part" for name in (f"map.{'0' * 12}", f"map.{'1' * 12}", "thesis"))
+    for part in (forsaken, written, other):
+        part.write_bytes(b"half")
+    for part in (forsaken, other):
+        os.utime(part, (0, 0))
+    urls.upload_file(other, str(tmp_path / "map"))
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "map", written, other])
 
 
 def test_what_killed_writers_left_on_a_disk_is_not_listed_and_can_be_removed(tmp_path: Path) -> None:
