@@ -45,22 +45,28 @@ class ReportProgress(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class StopOnNonFinite(keras.callbacks.Callback):  # type: ignore[misc]
-    """Stops when the loss is no longer finite, and puts back the weights of the last report before."""
+    """Stops when the loss is no longer finite, and puts back the weights of the last report before.
 
-    def __init__(self) -> None:
+    A resumed training has its checkpoint's weights until a report of its own is done.
+    """
+
+    def __init__(self, keeper: KeepCheckpoint) -> None:
         super().__init__()
-        self.stopped_at: int | None = None
+        self.keeper = keeper
+        self.stopped_at: int | None = None  # steps of the report
         self.good: list[Any] | None = None
         self.report = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Remember which report runs."""
         self.report = epoch
+        if epoch and self.good is None:
+            self.good = self.model.get_weights()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """A mean that holds one NaN stays NaN, so looking once per execution misses nothing."""
         if not math.isfinite(float((logs or {}).get("loss", 0.0))):
-            self.stopped_at = batch
+            self.stopped_at = self.keeper.before + batch + 1
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

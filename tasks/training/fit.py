@@ -180,7 +180,7 @@ def train(
     stopping = build_stopping(parameters, validation is not None)
     keeper = KeepCheckpoint(place, parameters.checkpoint_minutes, problem.steps_per_report, stopping)
     feed = [FeedWindows(stream, model.window, keeper, problem.steps_per_report)] if stream else []
-    guard = StopOnNonFinite()
+    guard = StopOnNonFinite(keeper)
     callbacks = [*build_callbacks(model, parameters, keeper.past), *([stopping] if stopping else [])]
     progress = ReportProgress(on_progress, problem.steps_per_report, problem.n_reports, keeper)
     with saving_on_sigterm(keeper):
@@ -203,7 +203,7 @@ def outcome_of(history: dict[str, list[float]], guard: StopOnNonFinite, problem:
     """The history up to the last finite report, and where the loss left the numbers, if it did."""
     if guard.stopped_at is None:
         return Outcome(history, problem.steps_per_report * len(history["loss"]), None, seconds)
-    step = guard.report * problem.steps_per_report + guard.stopped_at + 1
+    step = guard.report * problem.steps_per_report + guard.stopped_at
     if guard.good is None:
         raise InputError(
             f"The loss was not finite by step {step}, before the first report. Lower training.learning_rate, scale the "
