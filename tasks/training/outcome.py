@@ -13,6 +13,7 @@ from pumascale.tasks.training import artefact
 from pumascale.tasks.training.devices import n_devices
 from pumascale.tasks.training.networks import Networks
 from pumascale.tasks.training.problem import Problem
+from pumascale.tasks.training.specs import is_import_path
 from pumascale.tasks.training.stream import is_resident
 
 
@@ -66,6 +67,15 @@ def save(
     content = manifest | {
         "schema_version": artefact.SCHEMA_VERSION,
         "row_shape": problem.row_shape,
-        "modules": artefact.MODULES,
+        "modules": modules_of(manifest["parameters"]),
     }
     artefact.save_json(urls.join(place, "model.json"), content | {"metric": problem.metric, "graph": graph})
+
+
+def modules_of(parameters: dict[str, Any]) -> list[str]:
+    """The modules that register the networks' layers: the room's, the user's, and those of the model gone on from."""
+    brought = {
+        parameters[role].partition(":")[0] for role in ("encoder", "decoder") if is_import_path(parameters[role])
+    }
+    before = artefact.load_model_json(parameters["warm_start"])["modules"] if parameters["warm_start"] else []
+    return sorted({*artefact.MODULES, *brought, *before})

@@ -38,9 +38,13 @@ def test_history_has_every_term_and_the_terms_add_up(trained: tuple[str, dict[st
         np.testing.assert_allclose(total, history[f"{prefix}loss"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("encoder", ["mlp", "tests.training.brought:of_a_layer_of_ones_own"])
 def test_another_process_gets_identical_coordinates(
-    trained: tuple[str, dict[str, Any]], digits: NDArray[np.float32], tmp_path: Path
+    trained: tuple[str, dict[str, Any]], stored: Stored, digits: NDArray[np.float32], tmp_path: Path, encoder: str
 ) -> None:
+    if encoder != "mlp":
+        fit(stored.source, stored.graph, str(tmp_path), short(encoder=encoder, n_epochs=1))
+        trained = str(tmp_path), {}
     np.save(tmp_path / "rows.npy", digits)
     script = (
         "import sys, numpy as np\nfrom pumascale.tasks.training import artefact\nplace, folder = sys.argv[1:]\n"
