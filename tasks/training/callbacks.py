@@ -85,15 +85,16 @@ class StopOnNonFinite(keras.callbacks.Callback):  # type: ignore[misc]
 class ValidateReconstruction(keras.callbacks.Callback):  # type: ignore[misc]
     """Reports the reconstruction loss of given rows as `reconstruction_validation`."""
 
-    def __init__(self, rows: NDArray[np.float32], loss: Callable[[Any, Any], Any]) -> None:
+    def __init__(
+        self, encoder: keras.Model, decoder: keras.Model, rows: NDArray[np.float32], loss: Callable[[Any, Any], Any]
+    ) -> None:
         super().__init__()
-        self.rows = rows
-        self.loss = loss
+        self.encoder, self.decoder, self.rows, self.loss = encoder, decoder, rows, loss
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Encode, decode, compare; added to the logs that the next callbacks get."""
-        places = self.model.encoder.predict(self.rows, batch_size=1000, verbose=0)
-        given = self.model.decoder.predict(places, batch_size=1000, verbose=0)
+        places = self.encoder.predict(self.rows, batch_size=1000, verbose=0)
+        given = self.decoder.predict(places, batch_size=1000, verbose=0)
         value = float(keras.ops.mean(self.loss(self.rows, given)))
         if logs is not None:
             logs["reconstruction_validation"] = value

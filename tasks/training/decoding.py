@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import TrainingParameters
+from pumascale.tasks.storage import arrays
 from pumascale.tasks.storage.rows import gather
 from pumascale.tasks.training import configs
-from pumascale.tasks.training.callbacks import Progress
-from pumascale.tasks.training.problem import Problem
+from pumascale.tasks.training.callbacks import Progress, ValidateReconstruction
+from pumascale.tasks.training.problem import Problem, learning_rate
 from pumascale.tasks.training.stream import ROW_COPIES
 
 BATCH_SIZE = 256
@@ -42,11 +43,11 @@ def train_decoder(
     Returns
     -------
     dict
-        `reconstruction` and `val_reconstruction` of every pass over the rows.
+        `reconstruction`, `val_reconstruction` and `reconstruction_validation` of every pass over the rows.
     """
     trained, unseen = (read_pairs(encoder, problem, ids) for ids in split_rows(problem, parameters.random_state))
     loss = configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)
-    optimizer = configs.build_optimizer(parameters.optimizer, parameters.learning_rate or 1e-3)
+    optimizer = configs.build_optimizer(parameters.optimizer, learning_rate(parameters))
     n_steps = -(-len(trained.rows) // BATCH_SIZE)
     decoder.compile(optimizer=optimizer, loss=loss, steps_per_execution=min(n_steps, 200))
     history = decoder.fit(
@@ -56,9 +57,23 @@ def train_decoder(
         epochs=MOST_PASSES,
         verbose=0,
         validation_data=(unseen.places, unseen.rows) if len(unseen.rows) else None,
-        callbacks=_callbacks(parameters, len(unseen.rows) > 0, on_progress),
+        callbacks=[
+            *validate_reconstruction(encoder, decoder, parameters),
+            *_callbacks(parameters, len(unseen.rows) > 0, on_progress),
+        ],
     ).history
     return {name.replace("loss", "reconstruction"): list(map(float, values)) for name, values in history.items()}
+
+
+def validate_reconstruction(
+    encoder: keras.Model, decoder: keras.Model, parameters: TrainingParameters
+) -> list[ValidateReconstruction]:
+    """What reports the reconstruction loss of the given rows, where there are any."""
+    if parameters.reconstruction_validation is None:
+        return []
+    array = arrays.open_source(parameters.reconstruction_validation)
+    loss = configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)
+    return [ValidateReconstruction(encoder, decoder, arrays.read_rows(array, 0, array.shape[0]), loss)]
 
 
 def split_rows(problem: Problem, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

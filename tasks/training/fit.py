@@ -9,24 +9,24 @@ import keras
 import numpy as np
 
 from pumascale.tasks.parameters import TrainingParameters
-from pumascale.tasks.storage import arrays, manifests
+from pumascale.tasks.storage import manifests
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.training import configs, curve
 from pumascale.tasks.training.callbacks import (
     Progress,
     ReportProgress,
     StopOnNonFinite,
-    ValidateReconstruction,
     build_logs,
 )
 from pumascale.tasks.training.checkpoints import KeepCheckpoint, merged, remove_checkpoints, saving_on_sigterm
-from pumascale.tasks.training.decoding import train_decoder
+from pumascale.tasks.training.decoding import train_decoder, validate_reconstruction
 from pumascale.tasks.training.devices import n_devices, on_all_devices
 from pumascale.tasks.training.model import ParametricModel
 from pumascale.tasks.training.networks import Networks, build_networks
 from pumascale.tasks.training.outcome import Outcome, describe, save
 from pumascale.tasks.training.problem import (
     Problem,
+    learning_rate,
     read_problem,
     resident_edges,
     resident_rows,
@@ -137,9 +137,8 @@ def build_model(
     terms = build_terms(parameters, networks, a, b)
     batch_size = -(-parameters.batch_size // n_devices()) * n_devices()
     model = ParametricModel(networks.encoder, window, batch_size, terms, networks.decoder)
-    rate = parameters.learning_rate or (1e-3 if parameters.parametric_embedding else 0.1)
     model.compile(
-        optimizer=configs.build_optimizer(parameters.optimizer, rate),
+        optimizer=configs.build_optimizer(parameters.optimizer, learning_rate(parameters)),
         steps_per_execution=stream.steps_per_execution if stream else problem.steps_per_execution,
     )
     return model
@@ -226,9 +225,5 @@ def build_callbacks(
     model: ParametricModel, parameters: TrainingParameters, past: dict[str, list[float]]
 ) -> list[keras.callbacks.Callback]:
     """What sees the losses before early stopping does: added values, logs, the user's callbacks."""
-    callbacks: list[keras.callbacks.Callback] = []
-    if parameters.reconstruction_validation is not None and model.decoder is not None:
-        array = arrays.open_source(parameters.reconstruction_validation)
-        loss = configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)
-        callbacks.append(ValidateReconstruction(arrays.read_rows(array, 0, array.shape[0]), loss))
-    return [*callbacks, *build_logs(parameters, past), *map(configs.build_callback, parameters.callbacks)]
+    validation = validate_reconstruction(model.encoder, model.decoder, parameters) if model.decoder else []
+    return [*validation, *build_logs(parameters, past), *map(configs.build_callback, parameters.callbacks)]

@@ -1,6 +1,7 @@
 """The prototype network against a plain reference, and trained through `fit`."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import arrays
 from pumascale.tasks.training import artefact
 from pumascale.tasks.training.fit import fit
+from pumascale.tasks.training.layout import LayoutOptions
+from pumascale.tasks.training.problem import read_problem
 from pumascale.tasks.training.prototypes import (
     PrototypeAttention,
     choose_prototypes,
@@ -145,6 +148,35 @@ def test_it_is_repeatable(laid_out: tuple[str, dict[str, Any]], stored: Stored, 
         np.testing.assert_array_equal(one, other)
 
 
+def test_its_layout_gets_the_options_asked_for(stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[LayoutOptions] = []
+    monkeypatch.setattr(
+        "pumascale.tasks.training.layout.lay_out", lambda start, _, options, *rest: seen.append(options) or start
+    )
+    asked = {
+        "a": 1.2,
+        "b": 0.8,
+        "negative_sample_rate": 7,
+        "repulsion_strength": 2.0,
+        "learning_rate": 0.5,
+        "n_epochs": 9,
+    }
+    fit(stored.source, stored.graph, str(tmp_path), TrainingParameters(**asked))
+    assert seen == [LayoutOptions(**asked, seed=42)]
+
+
+def test_steps_of_a_model_trained_on_are_by_what_it_is(
+    laid_out: tuple[str, dict[str, Any]], trained: tuple[str, dict[str, Any]], stored: Stored
+) -> None:
+    def steps(**changes: Any) -> int:
+        parameters = TrainingParameters(n_training_epochs=1, **changes)
+        return read_problem(stored.source, stored.graph, parameters, math.inf).steps_per_report
+
+    assert steps(warm_start=trained[0]) == steps(encoder="mlp")
+    assert steps(warm_start=laid_out[0], encoder="mlp") == steps()
+    assert 10 * steps() < steps(encoder="mlp")
+
+
 def test_it_can_be_trained_on_by_gradients(
     laid_out: tuple[str, dict[str, Any]], stored: Stored, tmp_path: Path
 ) -> None:
@@ -178,12 +210,18 @@ def test_a_decoder_undoes_it(stored: Stored, digits: NDArray[np.float32], tmp_pa
         stored.source,
         stored.graph,
         str(tmp_path),
-        TrainingParameters(parametric_reconstruction=True, learning_rate=0.01),
+        TrainingParameters(
+            parametric_reconstruction=True,
+            reconstruction_validation=stored.source,
+            optimizer={"class_name": "Adam", "config": {"learning_rate": 0.01}},
+        ),
     )
     places = artefact.load_encoder(str(tmp_path)).predict(digits, verbose=0)
     error = np.mean((artefact.load_decoder(str(tmp_path)).predict(places, verbose=0) - digits) ** 2)
     assert error < 0.7 * np.mean((digits - digits.mean(0)) ** 2)
-    assert artefact.load_history(str(tmp_path))["val_reconstruction"]
+    history = artefact.load_history(str(tmp_path))
+    assert len(history["val_reconstruction"]) == len(history["reconstruction_validation"])
+    assert min(history["reconstruction_validation"]) == pytest.approx(error, rel=0.1)
 
 
 def test_a_finished_model_gets_a_decoder_and_its_map_stays(
