@@ -110,9 +110,9 @@ class CsvLog(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write all lines anew: objects cannot be appended to."""
-        self.lines.append({"report": epoch} | {name: float(value) for name, value in (logs or {}).items()})
+        self.lines.append({"report": len(self.lines)} | {name: float(value) for name, value in (logs or {}).items()})
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.lines[0]))
+        writer = csv.DictWriter(text, list(dict.fromkeys(name for line in self.lines for name in line)))
         writer.writeheader()
         writer.writerows(self.lines)
         urls.write_bytes(self.url, text.getvalue().encode())
@@ -125,11 +125,11 @@ def _rows(history: dict[str, list[float]]) -> list[dict[str, Any]]:
 class TensorBoardLog(keras.callbacks.Callback):  # type: ignore[misc]
     """Writes the losses as TensorBoard scalars to a URL (Keras's own needs a folder and a package)."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, n_past: int) -> None:
         super().__init__()
         import tensorflow  # here, since a training on JAX does without
 
-        self.url = url
+        self.url, self.n_reports = url, n_past
         self.folder = tempfile.TemporaryDirectory()
         plugin = tensorflow.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
         self.metadata = tensorflow.compat.v1.SummaryMetadata(plugin_data=plugin)
@@ -139,9 +139,10 @@ class TensorBoardLog(keras.callbacks.Callback):  # type: ignore[misc]
         """Write, then copy the file."""
         import tensorflow
 
-        with self.writer.as_default(step=epoch):
+        with self.writer.as_default(step=self.n_reports):
             for name, value in (logs or {}).items():
                 tensorflow.summary.write(name, tensorflow.constant(float(value)), metadata=self.metadata)
+        self.n_reports += 1
         self.writer.flush()
         for file in Path(self.folder.name).iterdir():
             urls.write_bytes(urls.join(self.url, file.name), file.read_bytes())
@@ -153,7 +154,8 @@ class TensorBoardLog(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def build_logs(parameters: TrainingParameters, past: dict[str, list[float]]) -> list[keras.callbacks.Callback]:
-    """The logs by URL that are asked for; `past` holds the reports before, of a run that goes on."""
+    """The logs by URL that are asked for; `past` holds the reports before, of a layout and of a run that goes on."""
     logs: list[keras.callbacks.Callback] = []
     logs += [CsvLog(parameters.csv_log, past)] if parameters.csv_log else []
-    return [*logs, TensorBoardLog(parameters.tensorboard_log)] if parameters.tensorboard_log else logs
+    n_past = len(past.get("loss", ()))
+    return [*logs, TensorBoardLog(parameters.tensorboard_log, n_past)] if parameters.tensorboard_log else logs

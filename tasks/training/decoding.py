@@ -4,6 +4,7 @@ The places do not change any more, so each row is encoded once for all of traini
 """
 
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from pumascale.tasks.storage import arrays
 from pumascale.tasks.storage.rows import gather
 from pumascale.tasks.training import configs
 from pumascale.tasks.training.callbacks import Progress, ValidateReconstruction
+from pumascale.tasks.training.networks import Networks
+from pumascale.tasks.training.outcome import History, Outcome
 from pumascale.tasks.training.problem import Problem, learning_rate
 from pumascale.tasks.training.stream import ROW_COPIES
 
@@ -29,6 +32,25 @@ class Pairs:
 
     places: NDArray[np.float32]
     rows: NDArray[np.float32]
+
+
+def without_gradients(
+    networks: Networks,
+    problem: Problem,
+    parameters: TrainingParameters,
+    on_progress: Progress,
+    laid_out: History,
+    started: float,
+) -> Outcome:
+    """What a layout and a decoder leave: of the one the last places are kept, of the other the best weights."""
+    history = laid_out
+    if networks.decoder is not None:
+        history = laid_out | train_decoder(networks.encoder, networks.decoder, problem, parameters, on_progress)
+    if laid_out:
+        best, steps = len(laid_out["loss"]) - 1, problem.n_epochs
+    else:
+        best, steps = int(np.argmin(history.get("val_reconstruction") or history["reconstruction"])), 0
+    return Outcome(history, best, steps, None, time.perf_counter() - started)
 
 
 def train_decoder(

@@ -19,11 +19,11 @@ from pumascale.tasks.training.callbacks import (
     build_logs,
 )
 from pumascale.tasks.training.checkpoints import KeepCheckpoint, merged, remove_checkpoints, saving_on_sigterm
-from pumascale.tasks.training.decoding import train_decoder, validate_reconstruction
+from pumascale.tasks.training.decoding import validate_reconstruction, without_gradients
 from pumascale.tasks.training.devices import n_devices, on_all_devices
 from pumascale.tasks.training.model import ParametricModel
 from pumascale.tasks.training.networks import Networks, build_networks
-from pumascale.tasks.training.outcome import Outcome, describe, save
+from pumascale.tasks.training.outcome import History, Outcome, describe, one_after_another, save
 from pumascale.tasks.training.problem import (
     Problem,
     learning_rate,
@@ -104,18 +104,17 @@ def train_networks(
 ) -> tuple[Networks, Outcome]:
     """The stages: a prototype network's layout where it is one, then training by gradients where it is asked for."""
     started = time.perf_counter()
-    encoder, history = None, dict[str, list[float]]()
+    encoder, laid_out = None, History()
     if uses_prototypes(parameters):
-        encoder, history = train_prototypes(problem, parameters, umap_terms(parameters, a, b), a, b, place, on_progress)
+        encoder, laid_out = train_prototypes(
+            problem, parameters, umap_terms(parameters, a, b), a, b, place, on_progress
+        )
     networks = build_networks(parameters, problem.row_shape, problem.n_rows, encoder)
     if problem.n_reports == 0:
-        if networks.decoder is not None:
-            history |= train_decoder(networks.encoder, networks.decoder, problem, parameters, on_progress)
-        steps = problem.n_epochs if encoder else 0
-        return networks, Outcome(history, steps, None, time.perf_counter() - started)
+        return networks, without_gradients(networks, problem, parameters, on_progress, laid_out, started)
     stream = None if is_resident(problem) else Stream(problem, parameters.random_state)
     model = build_model(networks, problem, parameters, a, b, stream)
-    return networks, train(model, problem, parameters, place, on_progress, stream)
+    return networks, train(model, problem, parameters, place, on_progress, stream, laid_out)
 
 
 def curve_of(parameters: TrainingParameters) -> tuple[float, float]:
@@ -172,15 +171,17 @@ def train(
     place: str,
     on_progress: Progress,
     stream: Stream | None,
+    laid_out: History,
 ) -> Outcome:
-    """Run Keras's own `fit`, from the checkpoint at `place` if there is one, and return its history."""
+    """Run Keras's own `fit`, from the checkpoint at `place` if any, and return its history behind `laid_out`."""
     started = time.perf_counter()
     validation = validation_batches(problem, parameters, model.batch_size)
     stopping = build_stopping(parameters, validation is not None)
     keeper = KeepCheckpoint(place, parameters.checkpoint_minutes, problem.steps_per_report, stopping)
     feed = [FeedWindows(stream, model.window, keeper, problem.steps_per_report)] if stream else []
     guard = StopOnNonFinite(keeper)
-    callbacks = [*build_callbacks(model, parameters, keeper.past), *([stopping] if stopping else [])]
+    past = one_after_another(laid_out, keeper.past)
+    callbacks = [*build_callbacks(model, parameters, past), *([stopping] if stopping else [])]
     progress = ReportProgress(on_progress, problem.steps_per_report, problem.n_reports, keeper)
     with saving_on_sigterm(keeper):
         history = model.fit(
@@ -195,13 +196,18 @@ def train(
             callbacks=[keeper, *feed, guard, *callbacks, progress],
         )
     values = merged(keeper.past, history.history)
-    return outcome_of(values, guard, problem, time.perf_counter() - started)
+    finite, step = finite_part(values, guard, problem)
+    n_reports = len(finite["loss"])
+    best = n_reports - 1 if stopping is None or stopping.best_weights is None else int(stopping.best_epoch)
+    history, n_laid_out = one_after_another(laid_out, finite), len(laid_out.get("loss", ()))
+    steps = problem.steps_per_report * n_reports
+    return Outcome(history, n_laid_out + best, steps, step, time.perf_counter() - started)
 
 
-def outcome_of(history: dict[str, list[float]], guard: StopOnNonFinite, problem: Problem, seconds: float) -> Outcome:
-    """The history up to the last finite report, and where the loss left the numbers, if it did."""
+def finite_part(history: History, guard: StopOnNonFinite, problem: Problem) -> tuple[History, int | None]:
+    """The history up to the last finite report, and the step at which the loss left the numbers, if it did."""
     if guard.stopped_at is None:
-        return Outcome(history, problem.steps_per_report * len(history["loss"]), None, seconds)
+        return history, None
     step = guard.report * problem.steps_per_report + guard.stopped_at
     if guard.good is None:
         raise InputError(
@@ -209,8 +215,7 @@ def outcome_of(history: dict[str, list[float]], guard: StopOnNonFinite, problem:
             "rows, or check the custom network and losses."
         )
     log.warning("The loss was not finite at step %d: stopped, with the weights of the last report before.", step)
-    kept = {name: reports[: guard.report] for name, reports in history.items()}
-    return Outcome(kept, problem.steps_per_report * guard.report, step, seconds)
+    return {name: reports[: guard.report] for name, reports in history.items()}, step
 
 
 def build_stopping(parameters: TrainingParameters, has_validation: bool) -> keras.callbacks.EarlyStopping | None:
@@ -222,7 +227,7 @@ def build_stopping(parameters: TrainingParameters, has_validation: bool) -> kera
 
 
 def build_callbacks(
-    model: ParametricModel, parameters: TrainingParameters, past: dict[str, list[float]]
+    model: ParametricModel, parameters: TrainingParameters, past: History
 ) -> list[keras.callbacks.Callback]:
     """What sees the losses before early stopping does: added values, logs, the user's callbacks."""
     validation = validate_reconstruction(model.encoder, model.decoder, parameters) if model.decoder else []

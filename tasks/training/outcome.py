@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import urls
@@ -16,21 +15,29 @@ from pumascale.tasks.training.problem import Problem
 from pumascale.tasks.training.specs import is_import_path
 from pumascale.tasks.training.stream import is_resident
 
+History = dict[str, list[float]]
+
 
 @dataclass(frozen=True)
 class Outcome:
     """What a training leaves besides the networks' weights."""
 
-    history: dict[str, list[float]]  # per report
+    history: History  # per report
+    best_epoch: int  # the report whose weights are kept
     steps: int  # of the optimizer, or epochs of the layout
     non_finite_step: int | None  # where the loss stopped being finite
     seconds: float
 
 
+def one_after_another(first: History, second: History) -> History:
+    """The reports of two stages as one history, with None where a stage has no such value."""
+    missing: list[list[Any]] = [[None] * max(map(len, stage.values()), default=0) for stage in (first, second)]
+    return {name: [*first.get(name, missing[0]), *second.get(name, missing[1])] for name in first | second}
+
+
 def describe(problem: Problem, outcome: Outcome, parameters: TrainingParameters) -> dict[str, Any]:
     """The manifest of a training."""
     history = outcome.history
-    monitored = next(history[name] for name in (parameters.monitor, "loss", "reconstruction") if name in history)
     return asdict(outcome) | {
         "n_rows": problem.n_rows,
         "n_held_out": len(problem.held_out),
@@ -38,9 +45,8 @@ def describe(problem: Problem, outcome: Outcome, parameters: TrainingParameters)
         "streamed": problem.n_reports > 0 and not is_resident(problem),
         "n_training_edges": problem.n_training_edges,
         "n_edges": outcome.steps * parameters.batch_size if problem.n_reports else 0,
-        "best_val_loss": min(history["val_loss"]) if "val_loss" in history else None,
-        "best_epoch": int(np.argmin(monitored)),
-        "stopped_epoch": len(monitored),
+        "best_val_loss": history["val_loss"][outcome.best_epoch] if "val_loss" in history else None,
+        "stopped_epoch": len(history.get("loss") or history["reconstruction"]),
         "n_reports": problem.n_reports,
         "history": {name: values[-5:] for name, values in history.items()},
         "backend": keras.backend.backend(),
@@ -66,7 +72,8 @@ def save(
     artefact.save_json(urls.join(place, "history.json"), history)
     content = manifest | {
         "schema_version": artefact.SCHEMA_VERSION,
-        "row_shape": problem.row_shape,
+        "row_shape": problem.source.shape[1:],
+        "parametric": problem.is_parametric,
         "modules": modules_of(manifest["parameters"]),
     }
     artefact.save_json(urls.join(place, "model.json"), content | {"metric": problem.metric, "graph": graph})

@@ -101,6 +101,17 @@ class Nanning(keras.callbacks.Callback):
             self.model.encoder.set_weights(weights)
 
 
+class StopAfter(keras.callbacks.Callback):
+    """Stops after some reports."""
+
+    def __init__(self, reports: int) -> None:
+        super().__init__()
+        self.reports = reports
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.model.stop_training = epoch + 1 >= self.reports
+
+
 class BreakInSecondReport(keras.callbacks.Callback):  # type: ignore[misc]
     """Ends the process's work in the middle of the second report, as a fault would."""
 

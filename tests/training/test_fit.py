@@ -66,9 +66,19 @@ def test_the_same_seed_gives_the_same_map(
 
 def test_best_weights_are_restored(stored: Stored, tmp_path: Path) -> None:
     # A rate that ruins the map later: the weights kept must be those of the best report.
-    manifest = fit(stored.source, stored.graph, str(tmp_path), short(learning_rate=0.05, patience=1))
-    assert manifest["best_val_loss"] == min(artefact.load_history(str(tmp_path))["val_loss"])
-    assert manifest["stopped_epoch"] > manifest["best_epoch"] + 1 or manifest["stopped_epoch"] == manifest["n_reports"]
+    changes = {"learning_rate": 0.05, "n_training_epochs": 3}
+    manifest = fit(stored.source, stored.graph, str(tmp_path / "best"), short(**changes, patience=1))
+    history = artefact.load_history(str(tmp_path / "best"))["val_loss"]
+    assert manifest["best_val_loss"] == min(history) == history[manifest["best_epoch"]]
+    assert manifest["stopped_epoch"] == len(history) == manifest["best_epoch"] + 2
+    stop = {"class_name": "tests.training.brought:StopAfter", "config": {"reports": manifest["best_epoch"] + 1}}
+    last = fit(
+        stored.source, stored.graph, str(tmp_path / "last"), short(**changes, early_stopping=False, callbacks=[stop])
+    )
+    assert last["best_epoch"] == manifest["best_epoch"]
+    weights = (artefact.load_encoder(str(tmp_path / name)).get_weights() for name in ("best", "last"))
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_progress_ends_at_the_last_step(stored: Stored, tmp_path: Path) -> None:
