@@ -1,6 +1,7 @@
 """The loss curves of a training, as a picture without a background: legible on light and on dark pages."""
 
 import io
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -23,7 +24,7 @@ def draw_loss(history: dict[str, list[float]], kept: int | None = None) -> bytes
     figure = Figure(figsize=(4.4, 3.2), dpi=210, layout="constrained")
     axes = figure.add_subplot()
     for name, color in zip(_terms(history), BASE * len(history), strict=False):
-        look = {"color": color, "linewidth": 2.2 if name == "loss" else 1.2}
+        look: dict[str, Any] = {"color": color, "linewidth": 2.2 if name == "loss" else 1.2}
         axes.plot([], [], label=name.replace("_", " "), **look)
         for prefix, style in (("", "-"), ("val_", DASHED)):
             values = np.asarray(history.get(prefix + name, []), float)
