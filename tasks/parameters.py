@@ -85,7 +85,11 @@ class TrainingParameters(Group):
     spread: float = _field(1.0, "Scale of the embedded points.", gt=0)
     a: float | None = _field(None, "Curve parameter; None: fitted from min_dist and spread.", gt=0)
     b: float | None = _field(None, "Curve parameter; None: fitted from min_dist and spread.", gt=0)
-    kernel: Literal["umap", "umap-learn"] = _field("umap-learn", "1/(1 + a d^2b), or what ParametricUMAP optimises.")
+    kernel: Literal["umap", "umap-learn"] = _field(
+        "umap-learn",
+        "1/(1 + a d^2b), or what ParametricUMAP optimises. The layout of 'prototypes' is UMAP's own: only its reported "
+        "losses follow this.",
+    )
     batch_size: int = _field(1000, "Edges per step.", ge=2)
     n_epochs: int | None = _field(
         None, "Most times that an edge is drawn; None: 500 up to 10,000 rows, else 200.", ge=1
@@ -106,7 +110,10 @@ class TrainingParameters(Group):
         "None: Adam with clipvalue 4.",
     )
     learning_rate: float | None = _field(
-        None, "Of the default optimizer; None: 0.001, or 0.1 without parametric_embedding.", gt=0
+        None,
+        "Of the default optimizer (None: 0.001, or 0.1 without parametric_embedding); of the layout of 'prototypes' "
+        "where there is one, as in umap-learn (None: 1).",
+        gt=0,
     )
     dtype_policy: Literal["float32", "mixed_bfloat16"] = _field(
         "float32", "What the networks compute in; the map and the loss are float32 in any case."
@@ -114,9 +121,17 @@ class TrainingParameters(Group):
     validation_split: float = _field(
         0.1, "Share of rows kept out of training (at most 20,000 rows) for val_loss.", ge=0, lt=1
     )
-    patience: int = _field(3, "Reports without a better value before training stops; the best weights are kept.", ge=1)
-    monitor: str = _field("val_loss", "The value that early stopping watches: any that the history holds.")
-    early_stopping: bool = _field(True, "Stop when 'monitor' no longer improves, and keep the best weights.")
+    patience: int = _field(
+        3, "Reports without a better value before training by gradients (or of a decoder alone) stops.", ge=1
+    )
+    monitor: str = _field(
+        "val_loss", "The value that early stopping watches: loss, or any term of it, with val_ for held-out rows."
+    )
+    early_stopping: bool = _field(
+        True,
+        "Stop training by gradients when 'monitor' no longer improves, and keep the best weights. A layout runs all of "
+        "its epochs and keeps its last places.",
+    )
     callbacks: list[str | dict[str, Any]] = _field(
         [], "Keras callbacks, as {'class_name': ..., 'config': {...}} or 'package.module:Class'."
     )
@@ -128,7 +143,9 @@ class TrainingParameters(Group):
         "A Keras loss by name, config or 'package.module:function'. ParametricUMAP's binary cross-entropy needs rows "
         "within [0, 1]: {'class_name': 'BinaryCrossentropy', 'config': {'from_logits': true}}.",
     )
-    parametric_reconstruction_loss_weight: float = _field(1.0, "Weight of the reconstruction.", ge=0)
+    parametric_reconstruction_loss_weight: float = _field(
+        1.0, "Weight of the reconstruction beside UMAP's terms; no matter to a decoder that is trained alone.", ge=0
+    )
     autoencoder_loss: bool = _field(False, "Let the reconstruction's gradient reach the encoder.")
     reconstruction_validation: str | None = _field(
         None, "URL of an array of rows whose reconstruction loss is reported as 'reconstruction_validation'."

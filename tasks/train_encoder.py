@@ -80,7 +80,7 @@ def _train(source: str, graph: str, place: str, parameters: TrainingParameters) 
     started = time.perf_counter()
     limit = memory_limit(parameters.memory_limit)
     summary = fit(source, graph, place, parameters, on_progress=curve, memory_limit=limit)
-    picture = draw_loss(manifests.read_json(urls.join(place, "history.json")) or {})
+    picture = draw_loss(manifests.read_json(urls.join(place, "history.json")) or {}, summary["best_epoch"])
     urls.write_bytes(urls.join(place, "loss.png"), picture)
     fingerprint = fingerprints.fingerprint_source(source)
     origin = {"source": source, "source_fingerprint": fingerprint, "graph": graph}

@@ -162,6 +162,7 @@ def _encode(
             load_encoder(model) if run is None else encoder_on_workers(model),
             embedding,
             row_shape=tuple(facts["row_shape"]),
+            by_number=not model_store.has_network(facts),
             out_shape=(facts["n_components"],),
             batch_size=parameters.batch_size,
             non_finite=parameters.non_finite,

@@ -40,6 +40,7 @@ class Job:
     out_shape: tuple[int, ...]
     batch_size: int
     non_finite: Literal["error", "nan"]
+    by_number: bool = False
 
 
 def apply_network(
@@ -148,7 +149,8 @@ def _run(
             if n_bad and job.non_finite == "error":
                 _finish(written)
                 check_finite(job.source)
-            _fill(job, batch_size, values, finite, results[block[0] - start : block[1] - start])
+            rows_in = _numbers(*block) if job.by_number else values.reshape(-1, *job.in_shape)
+            _fill(job, batch_size, rows_in, finite, results[block[0] - start : block[1] - start])
             if block[1] == stop:
                 _finish(written)
                 written = writer.submit(_write, job.target, array, (start, stop), results, n_bad)
@@ -185,18 +187,20 @@ def _read_ahead(
         yield step, values
 
 
-def _fill(
-    job: Job, batch_size: int, values: NDArray[np.float32], finite: NDArray[np.bool_], out: NDArray[np.float32]
-) -> None:
-    """Write the network's results for the finite rows of `values` into `out`, batch by batch."""
-    rows, ids = values.reshape(-1, *job.in_shape), np.flatnonzero(finite)
+def _fill(job: Job, batch_size: int, rows: NDArray[Any], finite: NDArray[np.bool_], out: NDArray[np.float32]) -> None:
+    """Write the network's results for the finite ones of `rows` into `out`, batch by batch."""
+    ids = np.flatnonzero(finite)
     for start in range(0, len(ids), batch_size):
         batch = ids[start : start + batch_size]
         picked = rows[batch[0] : batch[-1] + 1] if batch[-1] - batch[0] + 1 == len(batch) else rows[batch]
         out[batch] = np.asarray(job.network(_padded(picked, batch_size)))[: len(batch)]
 
 
-def _padded(batch: NDArray[np.float32], batch_size: int) -> NDArray[np.float32]:
+def _numbers(start: int, stop: int) -> NDArray[np.int32]:
+    return np.arange(start, stop, dtype=np.int32)[:, np.newaxis]
+
+
+def _padded(batch: NDArray[Any], batch_size: int) -> NDArray[Any]:
     """Always the same batch shape: the network is compiled once, and a row's sums run in one order."""
     if len(batch) == batch_size:
         return batch

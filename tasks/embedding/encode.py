@@ -16,6 +16,7 @@ def encode(
     *,
     row_shape: tuple[int, ...],
     out_shape: tuple[int, ...],
+    by_number: bool = False,
     batch_size: int = 1024,
     non_finite: Literal["error", "nan"] = "error",
     attributes: dict[str, Any] | None = None,
@@ -32,6 +33,8 @@ def encode(
         The encoder: float32 (batch_size, *row_shape) to float32 (batch_size, *out_shape).
     target : str
         URL of the array to make: float32 (n, *out_shape), dimensions "row" and "component", fill value NaN.
+    by_number : bool
+        Whether `network` is a table of places: it takes row numbers, int32 (batch_size, 1), instead of rows.
     batch_size : int
         Rows per call of `network`, always the same number: the last batch is padded.
     non_finite : {"error", "nan"}
@@ -53,7 +56,7 @@ def encode(
     InputError
         When rows hold NaN or inf under "error": how many, which first; only what workers wrote is left of the target.
     """
-    job = Job(source, network, target, row_shape, out_shape, batch_size, non_finite)
+    job = Job(source, network, target, row_shape, out_shape, batch_size, non_finite, by_number)
     names = ("row", "component") if len(out_shape) == 1 else _axes(out_shape)
     return apply_network(job, dimension_names=names, attributes=attributes or {}, on_progress=on_progress, run=run)
 

@@ -1,5 +1,6 @@
 """Trained networks as plain functions of NumPy arrays. Keras is imported when the first one is loaded, not before."""
 
+import contextlib
 import importlib
 import tempfile
 from functools import cache, partial
@@ -54,7 +55,8 @@ def load_network(url: str) -> Network:
         raise InputError(f"No Keras model at {url}. Expected a .keras file: check the URL, or train it first.")
     facts = manifests.read_json(urls.join(url.rpartition("/")[0], "model.json")) or {}
     for module in facts.get("modules", ()):
-        importlib.import_module(module)
+        with contextlib.suppress(ImportError):  # where it is needed, Keras says what is missing
+            importlib.import_module(module)
     model = _load_keras(url, data)
 
     def network(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """The loss curves of a training, as a picture without a background: legible on light and on dark pages."""
 
 import io
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,21 +10,30 @@ from matplotlib.ticker import MaxNLocator
 from pumascale.tasks.report.colors import BASE
 
 INK = "#808891"
+DASHED = (0, (3, 1.5))
 
 
-def draw_loss(history: dict[str, list[float]]) -> bytes:
-    """Total, validation and every single term over the reports, as PNG bytes."""
+def draw_loss(history: dict[str, list[float]], kept: int | None = None) -> bytes:
+    """Total and every single term over the reports, held-out rows dashed, as PNG bytes.
+
+    Parameters
+    ----------
+    kept : int, optional
+        The report whose weights are kept.
+    """
     figure = Figure(figsize=(4.4, 3.2), dpi=210, layout="constrained")
     axes = figure.add_subplot()
-    for (name, values), color in zip(_curves(history).items(), BASE * len(history), strict=False):
-        main = name in ("loss", "val_loss")
-        axes.plot(
-            np.arange(1, len(values) + 1), values, label=name.replace("_", " "), color=color,
-            linewidth=2.2 if main else 1.2, alpha=1.0 if main else 0.8, marker="." if len(values) < 40 else "",
-        )  # fmt: skip
-    if history.get("val_loss"):
-        best = int(np.argmin(history["val_loss"])) + 1
-        axes.axvline(best, color=INK, linestyle=":", label=f"best weights: report {best}")
+    for name, color in zip(_terms(history), BASE * len(history), strict=False):
+        look: dict[str, Any] = {"color": color, "linewidth": 2.2 if name == "loss" else 1.2}
+        axes.plot([], [], label=name.replace("_", " "), **look)
+        for prefix, style in (("", "-"), ("val_", DASHED)):
+            values = np.asarray(history.get(prefix + name, []), float)
+            marker = "." if len(values) < 40 else ""
+            axes.plot(np.arange(1, len(values) + 1), values, linestyle=style, marker=marker, markersize=4, **look)
+    if any(name.startswith("val_") for name in history):
+        axes.plot([], [], color=INK, linestyle=DASHED, label="held-out rows")
+    if kept is not None:
+        axes.axvline(kept + 1, color=INK, linestyle=":", label=f"kept weights: report {kept + 1}")
     axes.set_xlabel("report", color=INK)
     axes.set_ylabel("loss", color=INK)
     axes.tick_params(colors=INK)
@@ -36,11 +46,10 @@ def draw_loss(history: dict[str, list[float]]) -> bytes:
     return png(figure)
 
 
-def _curves(history: dict[str, list[float]]) -> dict[str, list[float]]:
-    """What is drawn, the totals first: they get the strongest colours."""
-    names = sorted(history, key=lambda name: (name != "loss", name != "val_loss", name.startswith("val_")))
-    hidden = {"learning_rate"} | {name for name in names if name.startswith("val_") and name != "val_loss"}
-    return {name: history[name] for name in names if name not in hidden and history[name]}
+def _terms(history: dict[str, list[float]]) -> list[str]:
+    """What is drawn, the total first: it gets the strongest colour."""
+    names = dict.fromkeys(name.removeprefix("val_") for name, values in history.items() if values)
+    return sorted(names.keys() - {"learning_rate"}, key=lambda name: (name != "loss", list(names).index(name)))
 
 
 def png(figure: Figure) -> bytes:

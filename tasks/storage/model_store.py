@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.storage import arrays, manifests, urls
+from pumascale.tasks.storage import arrays, fingerprints, manifests, urls
 from pumascale.tasks.storage.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -25,8 +25,8 @@ def read_model(place: str) -> dict[str, Any]:
     InputError
         When `place` holds no finished model, or one of a newer schema than this version can read.
     """
-    data = urls.read_bytes(urls.join(place, "model.json"))
-    if manifests.read_manifest(place) is None or data is None:
+    data, manifest = urls.read_bytes(urls.join(place, "model.json")), manifests.read_manifest(place)
+    if manifest is None or data is None:
         raise InputError(f"{place} holds no finished model. Expected the URL that train_encoder returned: run it.")
     facts = dict(json.loads(data))
     if facts["schema_version"] > SCHEMA_VERSION:
@@ -34,7 +34,12 @@ def read_model(place: str) -> dict[str, Any]:
             f"{place} has schema version {facts['schema_version']}; this version of pumascale reads up to "
             f"{SCHEMA_VERSION}. Install a newer pumascale."
         )
-    return facts
+    return facts | {"source_fingerprint": manifest.get("source_fingerprint")}
+
+
+def has_network(facts: dict[str, Any]) -> bool:
+    """Whether the model places rows; else it holds one place for each row that it was trained on."""
+    return bool(facts.get("parametric", True))
 
 
 def workspace_of(place: str) -> str:
@@ -49,12 +54,17 @@ def read_held_out(place: str) -> NDArray[np.int64]:
 
 
 def check_rows(source: str, facts: dict[str, Any]) -> None:
-    """Refuse a source whose rows have another shape than the model was trained on."""
+    """Refuse a source whose rows have another shape than the model was trained on, or that has no network for it."""
     array = arrays.open_source(source)
     if int(np.prod(array.shape[1:])) != int(np.prod(facts["row_shape"])):
         raise InputError(
             f"{source} has rows of shape {array.shape[1:]}; the model takes rows of shape {tuple(facts['row_shape'])}. "
             "Give the source that it was trained on, or rows of the same shape."
+        )
+    if not has_network(facts) and fingerprints.fingerprint_source(source) != facts["source_fingerprint"]:
+        raise InputError(
+            f"{source} has rows that the model was not trained on, and it holds places instead of a network, for its "
+            "own rows only. Train with training.parametric_embedding=true to place others."
         )
 
 

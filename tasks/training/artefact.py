@@ -4,10 +4,12 @@ Nothing in it is a pickle: it opens under another Python and on another backend 
 commits it, so what is read here is either whole or refused.
 """
 
+import contextlib
 import importlib
 import io
 import json
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +32,11 @@ def save_network(url: str, network: keras.Model) -> None:
         urls.write_bytes(url, file.read_bytes())
 
 
-def load_network(url: str) -> keras.Model:
-    """Read the `.keras` object `url`."""
-    for module in MODULES:
-        importlib.import_module(module)
+def load_network(url: str, modules: Iterable[str] = MODULES) -> keras.Model:
+    """Read the `.keras` object `url`; `modules` register its layers, and where one is missing, Keras says so."""
+    for module in modules:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
     data = urls.read_bytes(url)
     if data is None:
         raise InputError(f"No Keras model at {url}. Expected a .keras file: check the URL, or train it first.")
@@ -82,15 +85,14 @@ def load_model_json(place: str) -> dict[str, Any]:
 
 def load_encoder(place: str) -> keras.Model:
     """The encoder of the artefact at `place`."""
-    load_model_json(place)
-    return load_network(urls.join(place, "encoder.keras"))
+    return load_network(urls.join(place, "encoder.keras"), load_model_json(place)["modules"])
 
 
 def load_decoder(place: str) -> keras.Model:
     """The decoder of the artefact at `place`; InputError when it was trained without one."""
-    load_model_json(place)
+    modules = load_model_json(place)["modules"]
     model_store.check_decoder(place)
-    return load_network(urls.join(place, "decoder.keras"))
+    return load_network(urls.join(place, "decoder.keras"), modules)
 
 
 def _required(url: str) -> bytes:

@@ -45,22 +45,28 @@ class ReportProgress(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class StopOnNonFinite(keras.callbacks.Callback):  # type: ignore[misc]
-    """Stops when the loss is no longer finite, and puts back the weights of the last report before."""
+    """Stops when the loss is no longer finite, and puts back the weights of the last report before.
 
-    def __init__(self) -> None:
+    A resumed training has its checkpoint's weights until a report of its own is done.
+    """
+
+    def __init__(self, keeper: KeepCheckpoint) -> None:
         super().__init__()
-        self.stopped_at: int | None = None
+        self.keeper = keeper
+        self.stopped_at: int | None = None  # steps of the report
         self.good: list[Any] | None = None
         self.report = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Remember which report runs."""
         self.report = epoch
+        if epoch and self.good is None:
+            self.good = self.model.get_weights()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """A mean that holds one NaN stays NaN, so looking once per execution misses nothing."""
         if not math.isfinite(float((logs or {}).get("loss", 0.0))):
-            self.stopped_at = batch
+            self.stopped_at = self.keeper.before + batch + 1
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -79,15 +85,16 @@ class StopOnNonFinite(keras.callbacks.Callback):  # type: ignore[misc]
 class ValidateReconstruction(keras.callbacks.Callback):  # type: ignore[misc]
     """Reports the reconstruction loss of given rows as `reconstruction_validation`."""
 
-    def __init__(self, rows: NDArray[np.float32], loss: Callable[[Any, Any], Any]) -> None:
+    def __init__(
+        self, encoder: keras.Model, decoder: keras.Model, rows: NDArray[np.float32], loss: Callable[[Any, Any], Any]
+    ) -> None:
         super().__init__()
-        self.rows = rows
-        self.loss = loss
+        self.encoder, self.decoder, self.rows, self.loss = encoder, decoder, rows, loss
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Encode, decode, compare; added to the logs that the next callbacks get."""
-        places = self.model.encoder.predict(self.rows, batch_size=1000, verbose=0)
-        given = self.model.decoder.predict(places, batch_size=1000, verbose=0)
+        places = self.encoder.predict(self.rows, batch_size=1000, verbose=0)
+        given = self.decoder.predict(places, batch_size=1000, verbose=0)
         value = float(keras.ops.mean(self.loss(self.rows, given)))
         if logs is not None:
             logs["reconstruction_validation"] = value
@@ -103,9 +110,9 @@ class CsvLog(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write all lines anew: objects cannot be appended to."""
-        self.lines.append({"report": epoch} | {name: float(value) for name, value in (logs or {}).items()})
+        self.lines.append({"report": len(self.lines)} | {name: float(value) for name, value in (logs or {}).items()})
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.lines[0]))
+        writer = csv.DictWriter(text, list(dict.fromkeys(name for line in self.lines for name in line)))
         writer.writeheader()
         writer.writerows(self.lines)
         urls.write_bytes(self.url, text.getvalue().encode())
@@ -118,11 +125,11 @@ def _rows(history: dict[str, list[float]]) -> list[dict[str, Any]]:
 class TensorBoardLog(keras.callbacks.Callback):  # type: ignore[misc]
     """Writes the losses as TensorBoard scalars to a URL (Keras's own needs a folder and a package)."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, n_past: int) -> None:
         super().__init__()
         import tensorflow  # here, since a training on JAX does without
 
-        self.url = url
+        self.url, self.n_reports = url, n_past
         self.folder = tempfile.TemporaryDirectory()
         plugin = tensorflow.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
         self.metadata = tensorflow.compat.v1.SummaryMetadata(plugin_data=plugin)
@@ -132,9 +139,10 @@ class TensorBoardLog(keras.callbacks.Callback):  # type: ignore[misc]
         """Write, then copy the file."""
         import tensorflow
 
-        with self.writer.as_default(step=epoch):
+        with self.writer.as_default(step=self.n_reports):
             for name, value in (logs or {}).items():
                 tensorflow.summary.write(name, tensorflow.constant(float(value)), metadata=self.metadata)
+        self.n_reports += 1
         self.writer.flush()
         for file in Path(self.folder.name).iterdir():
             urls.write_bytes(urls.join(self.url, file.name), file.read_bytes())
@@ -146,7 +154,8 @@ class TensorBoardLog(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def build_logs(parameters: TrainingParameters, past: dict[str, list[float]]) -> list[keras.callbacks.Callback]:
-    """The logs by URL that are asked for; `past` holds the reports before, of a run that goes on."""
+    """The logs by URL that are asked for; `past` holds the reports before, of a layout and of a run that goes on."""
     logs: list[keras.callbacks.Callback] = []
     logs += [CsvLog(parameters.csv_log, past)] if parameters.csv_log else []
-    return [*logs, TensorBoardLog(parameters.tensorboard_log)] if parameters.tensorboard_log else logs
+    n_past = len(past.get("loss", ()))
+    return [*logs, TensorBoardLog(parameters.tensorboard_log, n_past)] if parameters.tensorboard_log else logs

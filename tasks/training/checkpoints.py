@@ -136,8 +136,9 @@ class KeepCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
         stopping = {name: getattr(self.stopping, name) for name in STOPPING if hasattr(self.stopping, name)}
         stopping = {name: None if value is None else float(value) for name, value in stopping.items()}
         best = getattr(self.stopping, "best_weights", None)
-        history = merged(self.past, getattr(self.model.history, "history", {}))
-        save_checkpoint(self.place, Checkpoint(report, step, history, stopping, _state(self.model), best))
+        history, state = merged(self.past, getattr(self.model.history, "history", {})), _state(self.model)
+        if all(np.isfinite(values).all() for values in state):  # else the one before stays
+            save_checkpoint(self.place, Checkpoint(report, step, history, stopping, state, best))
         self.saved_at = time.monotonic()
 
 

@@ -55,6 +55,7 @@ def check_choices(parameters: TrainingParameters) -> None:
     """Refuse choices that exclude each other."""
     if not parameters.parametric_embedding and parameters.parametric_reconstruction:
         raise InputError("parametric_reconstruction needs an encoder. Leave parametric_embedding on.")
+    check_monitor(parameters)
     if uses_prototypes(parameters):
         _check_laid_out(parameters)
     elif parameters.n_training_epochs == 0 and not (parameters.warm_start and parameters.parametric_reconstruction):
@@ -71,16 +72,41 @@ def _check_laid_out(parameters: TrainingParameters) -> None:
         "autoencoder_loss": parameters.autoencoder_loss,
         "global_correlation_loss_weight": parameters.global_correlation_loss_weight > 0,
         "landmark_loss_fn": parameters.landmark_loss_fn is not None,
-        "dtype_policy": parameters.dtype_policy != "float32",
-        "callbacks": parameters.callbacks and not by_gradients,
-        "optimizer": parameters.optimizer and not by_gradients and not parameters.parametric_reconstruction,
+        "monitor": parameters.monitor != "val_loss",
+        "callbacks": parameters.callbacks,
+        "optimizer": parameters.optimizer and not parameters.parametric_reconstruction,
     }
     for name, is_set in needing_gradients.items():
-        if is_set:
+        if is_set and not by_gradients:
             raise InputError(
                 f"training.{name} has a part in training by gradients, and training.encoder='prototypes' is laid out "
-                "instead. Choose encoder='mlp', or a network of your own."
+                "instead. Choose encoder='mlp' or your own, or n_training_epochs=1 to go on by gradients."
             )
+    if parameters.dtype_policy != "float32":
+        raise InputError(
+            "training.encoder='prototypes' computes in float32. Leave training.dtype_policy, or choose encoder='mlp'."
+        )
+
+
+def check_monitor(parameters: TrainingParameters) -> None:
+    """Refuse a value to watch that no report will hold; a callback of one's own may add any."""
+    if any(":" in str(spec) for spec in parameters.callbacks):
+        return
+    terms = {
+        "loss": True,
+        "attraction": True,
+        "repulsion": True,
+        "reconstruction": parameters.parametric_reconstruction,
+        "correlation": parameters.global_correlation_loss_weight > 0,
+        "landmark": parameters.landmark_positions is not None,
+    }
+    known = [f"{prefix}{name}" for prefix in ("", "val_") for name, is_there in terms.items() if is_there]
+    known += ["reconstruction_validation"] if parameters.reconstruction_validation else []
+    if parameters.monitor not in known:
+        raise InputError(
+            f"training.monitor={parameters.monitor!r} is no value of this training."
+            f"{nearest_name(parameters.monitor, known)} Expected one of {', '.join(known)}."
+        )
 
 
 def check_arrays(parameters: TrainingParameters, shape: tuple[int, ...]) -> None:

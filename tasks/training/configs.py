@@ -68,10 +68,15 @@ def check_network(role: str, network: keras.Model, input_shape: tuple[int, ...],
     InputError
         With both shapes.
     """
-    if not network.built:
+    if isinstance(network, keras.Sequential) and not network.built:
         network.build((None, *input_shape))
+    if not hasattr(network, "input_shape"):
+        raise InputError(
+            f"training.{role} is a {type(network).__name__}, a model of one's own class, whose input Keras does not "
+            "know. Make a functional one of it: keras.Model(inputs, network(inputs)), with inputs=keras.Input(shape)."
+        )
     takes = tuple(network.input_shape[1:])
-    if takes != input_shape:
+    if not _fits(takes, input_shape):
         raise InputError(
             f"training.{role} takes inputs of shape {takes}, but {input_shape} is what it gets. Change its Input, "
             "or put a Reshape layer first."
@@ -87,12 +92,17 @@ def check_network(role: str, network: keras.Model, input_shape: tuple[int, ...],
         raise InputError(f"training.{role} gives values that are not finite on rows within [0, 1]. Check its layers.")
 
 
+def _fits(takes: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
+    """Whether an Input of shape `takes` takes `shape`: None is any size."""
+    return len(takes) == len(shape) and all(size in (None, given) for size, given in zip(takes, shape, strict=True))
+
+
 def build_optimizer(spec: Spec | None, learning_rate: float) -> keras.optimizers.Optimizer:
     """The optimizer that `spec` names; None gives umap-learn's, Adam with clipvalue 4."""
     if spec is None:
         return keras.optimizers.Adam(learning_rate, clipvalue=4.0)
     if is_import_path(spec):
-        return import_object(str(spec))()
+        return _made("optimizer", str(spec), keras.optimizers.Optimizer)
     config = as_config(spec)
     return _deserialized("optimizer", keras.optimizers.get, spec if config is None else _with_schedule(config))
 
@@ -115,14 +125,21 @@ def build_loss(role: str, spec: Spec) -> Callable[[Any, Any], Any]:
 
 def build_callback(spec: Spec) -> keras.callbacks.Callback:
     """A callback from its config (`class_name` of keras.callbacks, `config` its arguments) or its import path."""
-    config = as_config(spec)
-    if config is None:
-        return import_object(str(spec))()
-    name = str(config.get("class_name"))
-    kind = import_object(name) if is_import_path(name) else getattr(keras.callbacks, name, None)
-    if kind is None:
+    config = as_config(spec) or {"class_name": spec}
+    name, arguments = str(config.get("class_name")), config.get("config", {})
+    if not is_import_path(name) and not hasattr(keras.callbacks, name):
         raise InputError(f"training.callbacks: keras.callbacks has no {name!r}. Expected one of its classes.")
+    path = name if is_import_path(name) else f"keras.callbacks:{name}"
+    return _made("callbacks", path, keras.callbacks.Callback, **arguments)
+
+
+def _made(role: str, path: str, kind: type, **arguments: Any) -> Any:
+    """What `path` makes of `arguments`, checked to be a `kind`."""
+    make = import_object(path)
     try:
-        return kind(**config.get("config", {}))
-    except TypeError as error:
-        raise InputError(f"training.callbacks: {name} cannot be made from {config.get('config')}: {error}") from error
+        made = make(**arguments)
+    except Exception as error:  # whatever it raises
+        raise InputError(f"training.{role}: {path} cannot be made from {arguments}: {error}") from error
+    if not isinstance(made, kind):
+        raise InputError(f"training.{role}: {path} gives a {type(made).__name__}. Expected a keras {kind.__name__}.")
+    return made

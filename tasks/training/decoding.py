@@ -4,6 +4,7 @@ The places do not change any more, so each row is encoded once for all of traini
 """
 
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import TrainingParameters
+from pumascale.tasks.storage import arrays
 from pumascale.tasks.storage.rows import gather
 from pumascale.tasks.training import configs
-from pumascale.tasks.training.callbacks import Progress
-from pumascale.tasks.training.problem import Problem
+from pumascale.tasks.training.callbacks import Progress, ValidateReconstruction
+from pumascale.tasks.training.networks import Networks
+from pumascale.tasks.training.outcome import History, Outcome
+from pumascale.tasks.training.problem import Problem, learning_rate
 from pumascale.tasks.training.stream import ROW_COPIES
 
 BATCH_SIZE = 256
@@ -30,6 +34,25 @@ class Pairs:
     rows: NDArray[np.float32]
 
 
+def without_gradients(
+    networks: Networks,
+    problem: Problem,
+    parameters: TrainingParameters,
+    on_progress: Progress,
+    laid_out: History,
+    started: float,
+) -> Outcome:
+    """What a layout and a decoder leave: of the one the last places are kept, of the other the best weights."""
+    history = laid_out
+    if networks.decoder is not None:
+        history = laid_out | train_decoder(networks.encoder, networks.decoder, problem, parameters, on_progress)
+    if laid_out:
+        best, steps = len(laid_out["loss"]) - 1, problem.n_epochs
+    else:
+        best, steps = int(np.argmin(history.get("val_reconstruction") or history["reconstruction"])), 0
+    return Outcome(history, best, steps, None, time.perf_counter() - started)
+
+
 def train_decoder(
     encoder: keras.Model,
     decoder: keras.Model,
@@ -42,11 +65,11 @@ def train_decoder(
     Returns
     -------
     dict
-        `reconstruction` and `val_reconstruction` of every pass over the rows.
+        `reconstruction`, `val_reconstruction` and `reconstruction_validation` of every pass over the rows.
     """
     trained, unseen = (read_pairs(encoder, problem, ids) for ids in split_rows(problem, parameters.random_state))
     loss = configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)
-    optimizer = configs.build_optimizer(parameters.optimizer, parameters.learning_rate or 1e-3)
+    optimizer = configs.build_optimizer(parameters.optimizer, learning_rate(parameters))
     n_steps = -(-len(trained.rows) // BATCH_SIZE)
     decoder.compile(optimizer=optimizer, loss=loss, steps_per_execution=min(n_steps, 200))
     history = decoder.fit(
@@ -56,9 +79,23 @@ def train_decoder(
         epochs=MOST_PASSES,
         verbose=0,
         validation_data=(unseen.places, unseen.rows) if len(unseen.rows) else None,
-        callbacks=_callbacks(parameters, len(unseen.rows) > 0, on_progress),
+        callbacks=[
+            *validate_reconstruction(encoder, decoder, parameters),
+            *_callbacks(parameters, len(unseen.rows) > 0, on_progress),
+        ],
     ).history
     return {name.replace("loss", "reconstruction"): list(map(float, values)) for name, values in history.items()}
+
+
+def validate_reconstruction(
+    encoder: keras.Model, decoder: keras.Model, parameters: TrainingParameters
+) -> list[ValidateReconstruction]:
+    """What reports the reconstruction loss of the given rows, where there are any."""
+    if parameters.reconstruction_validation is None:
+        return []
+    array = arrays.open_source(parameters.reconstruction_validation)
+    loss = configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)
+    return [ValidateReconstruction(encoder, decoder, arrays.read_rows(array, 0, array.shape[0]), loss)]
 
 
 def split_rows(problem: Problem, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

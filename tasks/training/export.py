@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
@@ -30,13 +31,16 @@ def export_network(network: keras.Model, url: str, to: str = "onnx") -> None:
     Raises
     ------
     InputError
-        When the backend or the packages that write the format are not there.
+        When the backend or the packages that write the format are not there, or an ONNX file gives other values.
     """
     _check_writer(to)
-    network(np.zeros((1, *network.input_shape[1:]), np.float32))  # Keras exports only what it has called
+    rows = np.random.default_rng(0).random((32, *(size or 32 for size in network.input_shape[1:])), np.float32)
+    expected = keras.ops.convert_to_numpy(network(rows))  # Keras exports only what it has called
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FILES[to]
         network.export(path, format=KERAS_FORMATS[to], verbose=False)
+        if to == "onnx":
+            _check_onnx(path, rows, expected)
         _upload(path, url)
 
 
@@ -46,6 +50,23 @@ def _check_writer(to: str) -> None:
     missing = [name for name in PACKAGES.get(to, ()) if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"ONNX needs {' and '.join(missing)}, not installed here. Install pumascale[onnx].")
+
+
+def _check_onnx(path: Path, rows: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+    """Refuse a file that does not give what Keras gives, where onnxruntime is there to run it."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path)
+    given = session.run(None, {session.get_inputs()[0].name: rows})[0]
+    # A row between two prototypes may fall to either side by rounding.
+    apart = np.quantile(np.abs(given - expected).reshape(len(rows), -1).max(axis=1), 0.9)
+    if not apart <= 0.01 * np.abs(expected).max():
+        raise InputError(
+            f"The ONNX file of this network gives other values than Keras does (by {apart:.2g}): it is not written. "
+            "Export to saved_model or litert, or change the layer that tf2onnx cannot translate."
+        )
 
 
 def _upload(path: Path, url: str) -> None:

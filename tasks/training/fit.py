@@ -9,24 +9,24 @@ import keras
 import numpy as np
 
 from pumascale.tasks.parameters import TrainingParameters
-from pumascale.tasks.storage import arrays, manifests
+from pumascale.tasks.storage import manifests
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.training import configs, curve
 from pumascale.tasks.training.callbacks import (
     Progress,
     ReportProgress,
     StopOnNonFinite,
-    ValidateReconstruction,
     build_logs,
 )
 from pumascale.tasks.training.checkpoints import KeepCheckpoint, merged, remove_checkpoints, saving_on_sigterm
-from pumascale.tasks.training.decoding import train_decoder
+from pumascale.tasks.training.decoding import validate_reconstruction, without_gradients
 from pumascale.tasks.training.devices import n_devices, on_all_devices
 from pumascale.tasks.training.model import ParametricModel
 from pumascale.tasks.training.networks import Networks, build_networks
-from pumascale.tasks.training.outcome import Outcome, describe, save
+from pumascale.tasks.training.outcome import History, Outcome, describe, one_after_another, save
 from pumascale.tasks.training.problem import (
     Problem,
+    learning_rate,
     read_problem,
     resident_edges,
     resident_rows,
@@ -104,18 +104,17 @@ def train_networks(
 ) -> tuple[Networks, Outcome]:
     """The stages: a prototype network's layout where it is one, then training by gradients where it is asked for."""
     started = time.perf_counter()
-    encoder, history = None, dict[str, list[float]]()
+    encoder, laid_out = None, History()
     if uses_prototypes(parameters):
-        encoder, history = train_prototypes(problem, parameters, umap_terms(parameters, a, b), a, b, place, on_progress)
+        encoder, laid_out = train_prototypes(
+            problem, parameters, umap_terms(parameters, a, b), a, b, place, on_progress
+        )
     networks = build_networks(parameters, problem.row_shape, problem.n_rows, encoder)
     if problem.n_reports == 0:
-        if networks.decoder is not None:
-            history |= train_decoder(networks.encoder, networks.decoder, problem, parameters, on_progress)
-        steps = problem.n_epochs if encoder else 0
-        return networks, Outcome(history, steps, None, time.perf_counter() - started)
+        return networks, without_gradients(networks, problem, parameters, on_progress, laid_out, started)
     stream = None if is_resident(problem) else Stream(problem, parameters.random_state)
     model = build_model(networks, problem, parameters, a, b, stream)
-    return networks, train(model, problem, parameters, place, on_progress, stream)
+    return networks, train(model, problem, parameters, place, on_progress, stream, laid_out)
 
 
 def curve_of(parameters: TrainingParameters) -> tuple[float, float]:
@@ -137,9 +136,8 @@ def build_model(
     terms = build_terms(parameters, networks, a, b)
     batch_size = -(-parameters.batch_size // n_devices()) * n_devices()
     model = ParametricModel(networks.encoder, window, batch_size, terms, networks.decoder)
-    rate = parameters.learning_rate or (1e-3 if parameters.parametric_embedding else 0.1)
     model.compile(
-        optimizer=configs.build_optimizer(parameters.optimizer, rate),
+        optimizer=configs.build_optimizer(parameters.optimizer, learning_rate(parameters)),
         steps_per_execution=stream.steps_per_execution if stream else problem.steps_per_execution,
     )
     return model
@@ -173,15 +171,17 @@ def train(
     place: str,
     on_progress: Progress,
     stream: Stream | None,
+    laid_out: History,
 ) -> Outcome:
-    """Run Keras's own `fit`, from the checkpoint at `place` if there is one, and return its history."""
+    """Run Keras's own `fit`, from the checkpoint at `place` if any, and return its history behind `laid_out`."""
     started = time.perf_counter()
     validation = validation_batches(problem, parameters, model.batch_size)
     stopping = build_stopping(parameters, validation is not None)
     keeper = KeepCheckpoint(place, parameters.checkpoint_minutes, problem.steps_per_report, stopping)
     feed = [FeedWindows(stream, model.window, keeper, problem.steps_per_report)] if stream else []
-    guard = StopOnNonFinite()
-    callbacks = [*build_callbacks(model, parameters, keeper.past), *([stopping] if stopping else [])]
+    guard = StopOnNonFinite(keeper)
+    past = one_after_another(laid_out, keeper.past)
+    callbacks = [*build_callbacks(model, parameters, past), *([stopping] if stopping else [])]
     progress = ReportProgress(on_progress, problem.steps_per_report, problem.n_reports, keeper)
     with saving_on_sigterm(keeper):
         history = model.fit(
@@ -196,22 +196,26 @@ def train(
             callbacks=[keeper, *feed, guard, *callbacks, progress],
         )
     values = merged(keeper.past, history.history)
-    return outcome_of(values, guard, problem, time.perf_counter() - started)
+    finite, step = finite_part(values, guard, problem)
+    n_reports = len(finite["loss"])
+    best = n_reports - 1 if stopping is None or stopping.best_weights is None else int(stopping.best_epoch)
+    history, n_laid_out = one_after_another(laid_out, finite), len(laid_out.get("loss", ()))
+    steps = problem.steps_per_report * n_reports
+    return Outcome(history, n_laid_out + best, steps, step, time.perf_counter() - started)
 
 
-def outcome_of(history: dict[str, list[float]], guard: StopOnNonFinite, problem: Problem, seconds: float) -> Outcome:
-    """The history up to the last finite report, and where the loss left the numbers, if it did."""
+def finite_part(history: History, guard: StopOnNonFinite, problem: Problem) -> tuple[History, int | None]:
+    """The history up to the last finite report, and the step at which the loss left the numbers, if it did."""
     if guard.stopped_at is None:
-        return Outcome(history, problem.steps_per_report * len(history["loss"]), None, seconds)
-    step = guard.report * problem.steps_per_report + guard.stopped_at + 1
+        return history, None
+    step = guard.report * problem.steps_per_report + guard.stopped_at
     if guard.good is None:
         raise InputError(
             f"The loss was not finite by step {step}, before the first report. Lower training.learning_rate, scale the "
             "rows, or check the custom network and losses."
         )
     log.warning("The loss was not finite at step %d: stopped, with the weights of the last report before.", step)
-    kept = {name: reports[: guard.report] for name, reports in history.items()}
-    return Outcome(kept, problem.steps_per_report * guard.report, step, seconds)
+    return {name: reports[: guard.report] for name, reports in history.items()}, step
 
 
 def build_stopping(parameters: TrainingParameters, has_validation: bool) -> keras.callbacks.EarlyStopping | None:
@@ -223,12 +227,8 @@ def build_stopping(parameters: TrainingParameters, has_validation: bool) -> kera
 
 
 def build_callbacks(
-    model: ParametricModel, parameters: TrainingParameters, past: dict[str, list[float]]
+    model: ParametricModel, parameters: TrainingParameters, past: History
 ) -> list[keras.callbacks.Callback]:
     """What sees the losses before early stopping does: added values, logs, the user's callbacks."""
-    callbacks: list[keras.callbacks.Callback] = []
-    if parameters.reconstruction_validation is not None and model.decoder is not None:
-        array = arrays.open_source(parameters.reconstruction_validation)
-        loss = configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)
-        callbacks.append(ValidateReconstruction(arrays.read_rows(array, 0, array.shape[0]), loss))
-    return [*callbacks, *build_logs(parameters, past), *map(configs.build_callback, parameters.callbacks)]
+    validation = validate_reconstruction(model.encoder, model.decoder, parameters) if model.decoder else []
+    return [*validation, *build_logs(parameters, past), *map(configs.build_callback, parameters.callbacks)]

@@ -21,12 +21,13 @@ from pumascale.tasks.training.adjacency import Adjacency
 
 @dataclass(frozen=True)
 class LayoutOptions:
-    """`a`, `b`, `negative_sample_rate`, `repulsion_strength` and epochs of a layout, as in umap-learn."""
+    """`a`, `b`, `negative_sample_rate`, `repulsion_strength`, `learning_rate` and epochs, as in umap-learn."""
 
     a: float
     b: float
     negative_sample_rate: int
     repulsion_strength: float
+    learning_rate: float
     n_epochs: int
     seed: int
 
@@ -53,7 +54,7 @@ def lay_out(
     """
     places, moved = start.copy(), np.empty_like(start)
     for epoch in range(first_epoch, options.n_epochs):
-        rate = 1 - epoch / options.n_epochs
+        rate = options.learning_rate * (1 - epoch / options.n_epochs)
         for block in adjacency.blocks():
             _move(places, moved, block.first, block.offsets, block.neighbours, block.weight, adjacency.heaviest, epoch,
                   rate, options.a, options.b, options.negative_sample_rate, options.repulsion_strength,

@@ -1,6 +1,8 @@
 """The training room's reading: rows, edges and what is held out of them, before any network exists."""
 
+import io
 import math
+import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import TrainingParameters
-from pumascale.tasks.storage import arrays, graph_store
+from pumascale.tasks.storage import arrays, graph_store, urls
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.rows import read_ids
 from pumascale.tasks.training import sampling, splits
@@ -73,7 +75,7 @@ def read_problem(source: str, graph: str, parameters: TrainingParameters, memory
             f"No edge of {graph} joins two trained rows. Lower training.validation_split, or build a denser graph."
         )
     # What is trained on of a prototype network was laid out before: a few draws per edge are plenty.
-    share = 0.02 if parameters.encoder == "prototypes" and is_parametric else 1.0
+    share = 0.02 if trains_prototypes(parameters) else 1.0
     draws = share * sampling.n_draws(found.training_weight, n_epochs)
     steps = count_steps(draws / (parameters.batch_size * parameters.loss_report_frequency))
     n_reports = parameters.loss_report_frequency * n_training_epochs(parameters)
@@ -94,6 +96,22 @@ def count_steps(per_report: float) -> tuple[int, int]:
 def uses_prototypes(parameters: TrainingParameters) -> bool:
     """Whether a prototype network is made from a layout, rather than a network trained from the start."""
     return parameters.encoder == "prototypes" and parameters.parametric_embedding and parameters.warm_start is None
+
+
+def trains_prototypes(parameters: TrainingParameters) -> bool:
+    """Whether the encoder is a prototype network, laid out here or in the model that is trained on."""
+    if parameters.warm_start is None or not parameters.parametric_embedding:
+        return uses_prototypes(parameters)
+    network = urls.read_bytes(urls.join(parameters.warm_start, "encoder.keras")) or b""
+    with zipfile.ZipFile(io.BytesIO(network)) as content:  # known without Keras, and whatever trained it
+        return b'"PrototypeAttention"' in content.read("config.json")
+
+
+def learning_rate(parameters: TrainingParameters) -> float:
+    """Of the default optimizer, as given; not where a layout takes it, whose rates are a thousand times as high."""
+    if parameters.learning_rate is not None and not uses_prototypes(parameters):
+        return parameters.learning_rate
+    return 1e-3 if parameters.parametric_embedding else 0.1
 
 
 def n_training_epochs(parameters: TrainingParameters) -> int:

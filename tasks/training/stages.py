@@ -51,8 +51,9 @@ def train_prototypes(
     layer, chosen = encoder.get_layer("prototypes"), trained.sample[among]
     layer.set_keys(trained.sample_rows[among])
     options = layout.LayoutOptions(
-        a, b, parameters.negative_sample_rate, parameters.repulsion_strength, problem.n_epochs, parameters.random_state
-    )
+        a, b, parameters.negative_sample_rate, parameters.repulsion_strength, parameters.learning_rate or 1.0,
+        problem.n_epochs, parameters.random_state,
+    )  # fmt: skip
     keeper = KeepLayout(place, parameters.checkpoint_minutes)
     watch = Watch(layer, chosen, trained, problem, parameters, terms, on_progress, keeper)
     start, first_epoch = start_of(problem, trained, parameters, keeper.resumed)

@@ -106,6 +106,17 @@ def check_quality(quality: dict[str, Any]) -> None:
         assert quality[kind]["label_accuracy"] > 0.3
 
 
+def test_places_without_a_network_are_the_map_of_their_own_rows(tmp_path: Path, digits: tuple[str, str]) -> None:
+    source, _ = digits
+    places = TRAINING.model_copy(update={"parametric_embedding": False, "n_epochs": 300})
+    made = run(source, str(tmp_path / "work"), training=places)
+    assert made["quality"]["trained"]["trustworthiness"] > 0.8
+    assert np.isfinite(np.asarray(zarr.open_array(f"{made['embedding']}/embedding")[:])).all()
+    new, _ = write_digits(str(tmp_path / "new"), 60)
+    with pytest.raises(InputError, match="it holds places instead of a network, for its own rows only"):
+        transform(new, made["model"])
+
+
 def test_fit_then_transform_of_new_rows(
     tmp_path: Path, digits: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,11 +23,16 @@ def opaque_colors(png: bytes) -> set[tuple[int, ...]]:
     return {tuple(pixel[:3].tolist()) for pixel in picture.reshape(-1, 4) if pixel[3] == 255}
 
 
-def test_totals_are_drawn_in_the_first_colors() -> None:
+def test_each_term_has_a_color_and_the_learning_rate_none() -> None:
     drawn = opaque_colors(draw_loss(HISTORY))
-    assert tuple(rgb(BASE[0]).tolist()) in drawn
-    assert tuple(rgb(BASE[1]).tolist()) in drawn
-    assert tuple(rgb(BASE[3]).tolist()) not in drawn  # neither the learning rate nor the terms of held-out rows
+    assert [tuple(rgb(color).tolist()) in drawn for color in BASE[:3]] == [True, True, False]
+
+
+def test_terms_of_held_out_rows_and_the_report_that_is_kept_are_drawn() -> None:
+    whole = draw_loss(HISTORY, 1)
+    for name in ("val_loss", "val_attraction"):
+        assert draw_loss({other: HISTORY[other] for other in HISTORY if other != name}, 1) != whole
+    assert draw_loss(HISTORY) != whole != draw_loss(HISTORY, 2)
 
 
 def test_the_paper_is_transparent() -> None:

@@ -47,6 +47,36 @@ def of_images(row_shape: tuple[int, ...], n_components: int) -> keras.Model:
     return keras.Sequential([keras.Input((height, width, channels)), keras.layers.Flatten(), keras.layers.Dense(2)])
 
 
+class Subclassed(keras.Model):
+    """A model of one's own class."""
+
+    def __init__(self, row_shape: tuple[int, ...], n_components: int) -> None:
+        super().__init__()
+        self.dense = keras.layers.Dense(n_components)
+
+    def call(self, rows: Any) -> Any:
+        return self.dense(rows)
+
+
+@keras.saving.register_keras_serializable("brought")
+class Halved(keras.layers.Layer):
+    """A layer that only who imports this module knows."""
+
+    def call(self, rows: Any) -> Any:
+        return rows / 2
+
+
+def of_a_layer_of_ones_own(row_shape: tuple[int, ...], n_components: int) -> keras.Model:
+    """Has a registered layer."""
+    return keras.Sequential([keras.Input(row_shape), Halved(), keras.layers.Dense(n_components)])
+
+
+def of_images_of_any_size(row_shape: tuple[int, ...], n_components: int) -> keras.Model:
+    """Takes images of one channel."""
+    layers = [keras.layers.Conv2D(4, 3), keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(n_components)]
+    return keras.Sequential([keras.Input((None, None, row_shape[-1])), *layers])
+
+
 def slow_adam() -> keras.optimizers.Optimizer:
     """An optimizer of one's own."""
     return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, 1000))
@@ -58,13 +88,28 @@ def squared(wanted: Any, placed: Any) -> Any:
 
 
 class Nanning(keras.callbacks.Callback):
-    """Ruins a weight when the third report begins."""
+    """Ruins a weight when a report begins, the third one by default."""
+
+    def __init__(self, report: int = 2) -> None:
+        super().__init__()
+        self.report = report
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if epoch == 2:
+        if epoch == self.report:
             weights = self.model.encoder.get_weights()
             weights[-1][:] = float("nan")
             self.model.encoder.set_weights(weights)
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Stops after some reports."""
+
+    def __init__(self, reports: int) -> None:
+        super().__init__()
+        self.reports = reports
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.model.stop_training = epoch + 1 >= self.reports
 
 
 class BreakInSecondReport(keras.callbacks.Callback):  # type: ignore[misc]

@@ -22,6 +22,8 @@ LONG: dict[str, dict[str, Any]] = {
     LAYOUT: {"encoder": "prototypes", "n_epochs": 900, "loss_report_frequency": 3, "checkpoint_minutes": 0},
 }
 
+BROUGHT = "tests.training.brought"
+
 SCRIPT = """
 import sys
 from pumascale.tasks.training.fit import fit
@@ -80,6 +82,26 @@ def test_a_training_that_broke_in_its_validation_does_no_step_twice(
     fit(stored.source, stored.graph, str(tmp_path), short())
     for resumed, expected in zip(weights_of(tmp_path), weights_of(Path(trained[0])), strict=True):
         np.testing.assert_array_equal(resumed, expected)
+
+
+def test_weights_that_are_not_finite_are_not_kept_and_a_resumed_training_has_its_checkpoints(
+    stored: Stored, tmp_path: Path
+) -> None:
+    nanning = {"class_name": f"{BROUGHT}:Nanning", "config": {"report": 1}}
+    for callbacks in ([f"{BROUGHT}:BreakInSecondReport"], [nanning, f"{BROUGHT}:BreakInValidation"]):
+        with pytest.raises(RuntimeError, match="broken"):
+            fit(stored.source, stored.graph, str(tmp_path), short(**LONG[TRAINING], callbacks=callbacks))
+    checkpoint = load_checkpoint(str(tmp_path))
+    assert checkpoint is not None
+    assert checkpoint.step > 0
+    assert all(np.isfinite(values).all() for values in checkpoint.state)
+    manifest = fit(
+        stored.source, stored.graph, str(tmp_path), short(**LONG[TRAINING], early_stopping=False, callbacks=[nanning])
+    )
+    assert manifest["stopped_epoch"] == 1
+    assert manifest["non_finite_step"] > manifest["steps"] + checkpoint.step > manifest["steps"]
+    for weight, kept in zip(weights_of(tmp_path), checkpoint.state, strict=False):
+        np.testing.assert_array_equal(weight, kept)
 
 
 def _is_within_second_report(place: Path, kind: str) -> bool:

@@ -29,7 +29,10 @@ BROUGHT = "tests.training.brought"
         ({"a": 1.0}, "Give both, or neither"),
         ({"autoencoder_loss": True}, "Choose encoder='mlp'"),
         ({"global_correlation_loss_weight": 1.0}, "Choose encoder='mlp'"),
-        ({"dtype_policy": "mixed_bfloat16"}, "Choose encoder='mlp'"),
+        ({"dtype_policy": "mixed_bfloat16"}, "or choose encoder='mlp'"),
+        ({"monitor": "val_repulsion"}, "Choose encoder='mlp'"),
+        ({"encoder": "mlp", "monitor": "val_los"}, "Did you mean 'val_loss'. Expected one of loss, attraction, repul"),
+        ({"encoder": "mlp", "monitor": "reconstruction"}, "'reconstruction' is no value of this training"),
         ({"callbacks": [{"class_name": "TerminateOnNaN"}]}, "Choose encoder='mlp'"),
         ({"encoder": "mlp", "n_training_epochs": 0}, "leaves nothing to train but the decoder"),
         ({"parametric_reconstruction": True, "decoder": f"{BROUGHT}:too_wide"}, "decoder takes inputs of shape"),
@@ -47,6 +50,10 @@ def test_what_can_be_used_passes(stored: Stored) -> None:
     check(stored.source, TrainingParameters())
     check(stored.source, TrainingParameters(encoder="mlp", autoencoder_loss=True, parametric_reconstruction=True))
     check(stored.source, TrainingParameters(encoder="mlp", optimizer=f"{BROUGHT}:slow_adam"))
+    check(stored.source, TrainingParameters(encoder="mlp", monitor="val_correlation", global_correlation_loss_weight=1))
+    check(stored.source, TrainingParameters(encoder="mlp", monitor="mine", callbacks=[f"{BROUGHT}:Nanning"]))
+    by_gradients = {"parametric_reconstruction": True, "autoencoder_loss": True, "global_correlation_loss_weight": 1}
+    check(stored.source, TrainingParameters(n_training_epochs=1, **by_gradients))
 
 
 def test_landmarks_of_another_length(stored: Stored, tmp_path: Path) -> None:

@@ -24,6 +24,13 @@ def test_an_encoder_by_import_path() -> None:
     assert encoder_of(f"{BROUGHT}:convolutional").output_shape == (None, 2)
 
 
+def test_an_encoder_of_images_of_any_size() -> None:
+    assert encoder_of(f"{BROUGHT}:of_images_of_any_size", (8, 8, 1)).input_shape == (None, None, None, 1)
+    of_colours = keras.Sequential([keras.Input((None, None, 3)), keras.layers.ReLU()])
+    with pytest.raises(InputError, match=r"takes inputs of shape \(None, None, 3\), but \(8, 8\)"):
+        configs.check_network("encoder", of_colours, (8, 8), (2,))
+
+
 def test_an_encoder_by_config_and_by_its_json_text() -> None:
     config = json.loads(mlp_encoder((8, 8), 2, [5]).to_json())
     assert encoder_of(config).count_params() == encoder_of(json.dumps(config)).count_params() == 64 * 5 + 5 + 10 + 2
@@ -43,6 +50,7 @@ def test_an_encoder_by_url(tmp_path: Path) -> None:
         (f"{BROUGHT}:of_other_rows", r"inputs of shape \(3,\), but \(8, 8\)"),
         (f"{BROUGHT}:not_finite", "not finite"),
         (f"{BROUGHT}:no_network", "returned a str"),
+        (f"{BROUGHT}:Subclassed", r"is a Subclassed, .* keras.Model\(inputs, network\(inputs\)\)"),
         (f"{BROUGHT}:of_images", r"failed when called .*\(\(8, 8\), 2\) \(ValueError: not enough values"),
         (f"{BROUGHT}:missing", "has no 'missing'"),
         ("tests.nowhere:function", "the module 'tests.nowhere' cannot be imported"),
@@ -72,6 +80,18 @@ def test_optimizers_by_name_config_and_path() -> None:
     assert isinstance(configs.build_optimizer(f"{BROUGHT}:slow_adam", 0.5), keras.optimizers.Adam)
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("no_network", "cannot be made from {}: no_network.. missing"),
+        ("Nanning", "gives a Nanning. Expected a keras Opt"),
+    ],
+)
+def test_an_import_path_that_makes_no_optimizer(name: str, reason: str) -> None:
+    with pytest.raises(InputError, match=rf"training\.optimizer: {BROUGHT}:{name} {reason}"):
+        configs.build_optimizer(f"{BROUGHT}:{name}", 0.1)
+
+
 @pytest.mark.parametrize("spec", ["adamant", {"class_name": "Adamant", "config": {}}])
 def test_an_optimizer_that_keras_does_not_know(spec: str | dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"training\.optimizer: Keras cannot read"):
@@ -97,8 +117,10 @@ def test_callbacks_by_config_and_path() -> None:
     [
         ({"class_name": "EarlyStoping"}, "keras.callbacks has no 'EarlyStoping'"),
         ({"class_name": "EarlyStopping", "config": {"patiense": 2}}, "cannot be made from"),
+        ({"class_name": "ReduceLROnPlateau", "config": {"factor": 2}}, "cannot be made from"),
+        (f"{BROUGHT}:slow_adam", "gives a Adam. Expected a keras Callback"),
     ],
 )
-def test_a_callback_that_cannot_be_made(spec: dict[str, Any], reason: str) -> None:
+def test_a_callback_that_cannot_be_made(spec: str | dict[str, Any], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         configs.build_callback(spec)

@@ -79,6 +79,15 @@ def test_the_prototype_encoder_as_litert(tmp_path: Path) -> None:
     np.testing.assert_allclose(interpreter.get_tensor(given["index"]), encoder.predict(rows, verbose=0), atol=1e-4)
 
 
+def test_an_onnx_file_that_gives_other_values_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder, other = (mlp_decoder((8,), 2, [4]) for _ in range(2))
+    other(np.zeros((1, 2), np.float32))
+    monkeypatch.setattr(decoder, "export", other.export)
+    with pytest.raises(InputError, match="gives other values than Keras does"):
+        export_network(decoder, str(tmp_path / "decoder.onnx"))
+    assert not (tmp_path / "decoder.onnx").exists()
+
+
 @pytest.mark.parametrize(
     ("backend", "found", "reason"), [("jax", True, "KERAS_BACKEND=tensorflow"), ("tensorflow", None, "pumascale.onnx")]
 )

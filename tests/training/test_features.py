@@ -119,12 +119,17 @@ def test_preprocessing_is_part_of_the_encoder(stored: Stored, digits: NDArray[np
     assert trustworthiness(rows, encoder.predict(rows, verbose=0), n_neighbors=15) > 0.9
 
 
-def test_the_users_optimizer_callbacks_and_logs(stored: Stored, tmp_path: Path, workspace: str) -> None:
-    schedule = {"class_name": "CosineDecay", "config": {"initial_learning_rate": 1e-3, "decay_steps": 300}}
+def test_the_users_optimizer_callbacks_and_logs(
+    stored: Stored, trained: tuple[str, dict[str, Any]], tmp_path: Path, workspace: str
+) -> None:
+    # Standing still after the first report: neither the optimizer nor the schedule was passed over.
+    n_steps = trained[1]["steps"] // trained[1]["stopped_epoch"]
+    schedule = {"class_name": "PiecewiseConstantDecay", "config": {"boundaries": [n_steps - 1], "values": [1e-3, 0.0]}}
     manifest = trained_with(
         stored,
         tmp_path / "model",
-        optimizer={"class_name": "Adam", "config": {"learning_rate": schedule}},
+        optimizer={"class_name": "SGD", "config": {"learning_rate": schedule}},
+        warm_start=trained[0],
         callbacks=[{"class_name": "TerminateOnNaN"}],
         csv_log=f"{workspace}/log.csv",
         tensorboard_log=f"{workspace}/board",
@@ -132,13 +137,19 @@ def test_the_users_optimizer_callbacks_and_logs(stored: Stored, tmp_path: Path, 
     lines = list(csv.DictReader((urls.read_bytes(f"{workspace}/log.csv") or b"").decode().splitlines()))
     assert len(lines) == manifest["stopped_epoch"]
     assert float(lines[0]["val_loss"]) == manifest["history"]["val_loss"][0]
+    assert len(lines) > 1
+    assert len({line["val_loss"] for line in lines}) == 1
+    weights = (artefact.load_encoder(place).get_weights() for place in (trained[0], str(tmp_path / "model")))
+    assert all((one != other).any() for one, other in zip(*weights, strict=True))
     assert [name for name in urls.list_objects(f"{workspace}/board") if name.startswith("events.out.tfevents.")]
 
 
 def test_early_stopping_on_any_value(stored: Stored, tmp_path: Path) -> None:
     manifest = trained_with(stored, tmp_path, monitor="val_repulsion", patience=1)
-    history = artefact.load_history(str(tmp_path))
-    assert manifest["best_epoch"] == int(np.argmin(history["val_repulsion"]))
+    watched = artefact.load_history(str(tmp_path))["val_repulsion"]
+    worse = [report for report in range(1, len(watched)) if watched[report] >= min(watched[:report])]
+    assert manifest["stopped_epoch"] == len(watched) == (worse[0] + 1 if worse else 4)
+    assert manifest["best_epoch"] == int(np.argmin(watched))
 
 
 def test_a_loss_that_is_not_finite_keeps_the_weights_before(stored: Stored, tmp_path: Path) -> None:

@@ -38,9 +38,13 @@ def test_history_has_every_term_and_the_terms_add_up(trained: tuple[str, dict[st
         np.testing.assert_allclose(total, history[f"{prefix}loss"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("encoder", ["mlp", "tests.training.brought:of_a_layer_of_ones_own"])
 def test_another_process_gets_identical_coordinates(
-    trained: tuple[str, dict[str, Any]], digits: NDArray[np.float32], tmp_path: Path
+    trained: tuple[str, dict[str, Any]], stored: Stored, digits: NDArray[np.float32], tmp_path: Path, encoder: str
 ) -> None:
+    if encoder != "mlp":
+        fit(stored.source, stored.graph, str(tmp_path), short(encoder=encoder, n_epochs=1))
+        trained = str(tmp_path), {}
     np.save(tmp_path / "rows.npy", digits)
     script = (
         "import sys, numpy as np\nfrom pumascale.tasks.training import artefact\nplace, folder = sys.argv[1:]\n"
@@ -62,9 +66,19 @@ def test_the_same_seed_gives_the_same_map(
 
 def test_best_weights_are_restored(stored: Stored, tmp_path: Path) -> None:
     # A rate that ruins the map later: the weights kept must be those of the best report.
-    manifest = fit(stored.source, stored.graph, str(tmp_path), short(learning_rate=0.05, patience=1))
-    assert manifest["best_val_loss"] == min(artefact.load_history(str(tmp_path))["val_loss"])
-    assert manifest["stopped_epoch"] > manifest["best_epoch"] + 1 or manifest["stopped_epoch"] == manifest["n_reports"]
+    changes = {"learning_rate": 0.05, "n_training_epochs": 3}
+    manifest = fit(stored.source, stored.graph, str(tmp_path / "best"), short(**changes, patience=1))
+    history = artefact.load_history(str(tmp_path / "best"))["val_loss"]
+    assert manifest["best_val_loss"] == min(history) == history[manifest["best_epoch"]]
+    assert manifest["stopped_epoch"] == len(history) == manifest["best_epoch"] + 2
+    stop = {"class_name": "tests.training.brought:StopAfter", "config": {"reports": manifest["best_epoch"] + 1}}
+    last = fit(
+        stored.source, stored.graph, str(tmp_path / "last"), short(**changes, early_stopping=False, callbacks=[stop])
+    )
+    assert last["best_epoch"] == manifest["best_epoch"]
+    weights = (artefact.load_encoder(str(tmp_path / name)).get_weights() for name in ("best", "last"))
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_progress_ends_at_the_last_step(stored: Stored, tmp_path: Path) -> None:

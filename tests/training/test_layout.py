@@ -1,5 +1,8 @@
 """The layout: as good as umap-learn's, and the same on any number of threads."""
 
+from dataclasses import replace
+from typing import Any
+
 import numba
 import numpy as np
 import pytest
@@ -15,7 +18,9 @@ from pumascale.tasks.training.layout import LayoutOptions, lay_out, start_places
 from pumascale.tasks.training.sampling import Edges, prune
 from tests.training.conftest import Stored
 
-OPTIONS = LayoutOptions(a=1.577, b=0.895, negative_sample_rate=5, repulsion_strength=1.0, n_epochs=300, seed=3)
+OPTIONS = LayoutOptions(
+    a=1.577, b=0.895, negative_sample_rate=5, repulsion_strength=1.0, learning_rate=1.0, n_epochs=300, seed=3
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +45,15 @@ def test_it_keeps_neighbours_as_umap_does(
     ours = trustworthiness(digits, lay_out(start, adjacency, OPTIONS), n_neighbors=15)
     theirs = trustworthiness(digits, umap.UMAP(n_neighbors=15, random_state=0).fit_transform(digits), n_neighbors=15)
     assert ours > theirs - 0.01
+
+
+@pytest.mark.parametrize("change", [{"repulsion_strength": 4.0}, {"negative_sample_rate": 20}, {"learning_rate": 0.1}])
+def test_its_options_change_it(adjacency: Adjacency, start: NDArray[np.float32], change: dict[str, Any]) -> None:
+    before, after = (lay_out(start, adjacency, options) for options in (OPTIONS, replace(OPTIONS, **change)))
+    ratio = after.std() / before.std()
+    assert (
+        ratio > 1.15 if "learning_rate" not in change else abs(after - start).mean() < 0.8 * abs(before - start).mean()
+    )
 
 
 def test_threads_do_not_change_it(adjacency: Adjacency, start: NDArray[np.float32]) -> None:

@@ -1,10 +1,10 @@
 """The prototype network against a plain reference, and trained through `fit`."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -15,6 +15,8 @@ from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import arrays
 from pumascale.tasks.training import artefact
 from pumascale.tasks.training.fit import fit
+from pumascale.tasks.training.layout import LayoutOptions
+from pumascale.tasks.training.problem import read_problem
 from pumascale.tasks.training.prototypes import (
     PrototypeAttention,
     choose_prototypes,
@@ -122,14 +124,20 @@ def test_unseen_rows_are_placed_as_well_as_trained_ones(
     assert len(held_out) == 60
     assert trustworthiness(digits, places, n_neighbors=15) > 0.96
     trained = np.setdiff1d(np.arange(600), held_out)
-    alone = np.linalg.norm(places[held_out, None] - places[None, trained], axis=-1)
-    nearest = trained[np.argsort(alone, axis=1)[:, :15]]
-    apart = np.linalg.norm(digits[held_out, None] - digits[nearest], axis=-1).mean()
-    assert apart < 0.7 * np.linalg.norm(digits[held_out, None] - digits[None, trained], axis=-1).mean()
+
+    def apart(ids: NDArray[np.int64]) -> float:
+        """How far rows are from those that the map shows beside them."""
+        shown = np.linalg.norm(places[ids, None] - places[None, trained], axis=-1)
+        shown[ids[:, None] == trained] = np.inf
+        nearest = trained[np.argsort(shown, axis=1)[:, :15]]
+        return float(np.linalg.norm(digits[ids, None] - digits[nearest], axis=-1).mean())
+
+    assert apart(held_out) < 1.1 * apart(trained)
 
 
 def test_its_losses_fall_on_trained_and_on_unseen_rows(laid_out: tuple[str, dict[str, Any]]) -> None:
     history = artefact.load_history(laid_out[0])
+    assert (laid_out[1]["best_epoch"], laid_out[1]["best_val_loss"]) == (19, history["val_loss"][-1])
     for name in ("loss", "val_loss"):
         assert len(history[name]) == 20
         assert history[name][-1] < 0.8 * history[name][0]
@@ -145,13 +153,70 @@ def test_it_is_repeatable(laid_out: tuple[str, dict[str, Any]], stored: Stored, 
         np.testing.assert_array_equal(one, other)
 
 
+def test_its_layout_gets_the_options_asked_for(stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[LayoutOptions] = []
+
+    def lay_out(start: Any, adjacency: Any, options: LayoutOptions, on_epoch: Any, first_epoch: int) -> Any:
+        seen.append(options)
+        on_epoch(options.n_epochs, start)
+        return start
+
+    monkeypatch.setattr("pumascale.tasks.training.layout.lay_out", lay_out)
+    asked = {
+        "a": 1.2,
+        "b": 0.8,
+        "negative_sample_rate": 7,
+        "repulsion_strength": 2.0,
+        "learning_rate": 0.5,
+        "n_epochs": 9,
+    }
+    fit(stored.source, stored.graph, str(tmp_path), TrainingParameters(**asked))
+    assert seen == [LayoutOptions(**asked, seed=42)]
+
+
+def test_steps_of_a_model_trained_on_are_by_what_it_is(
+    laid_out: tuple[str, dict[str, Any]], trained: tuple[str, dict[str, Any]], stored: Stored
+) -> None:
+    def steps(**changes: Any) -> int:
+        parameters = TrainingParameters(n_training_epochs=1, **changes)
+        return read_problem(stored.source, stored.graph, parameters, math.inf).steps_per_report
+
+    assert steps(warm_start=trained[0]) == steps(encoder="mlp")
+    assert steps(warm_start=laid_out[0], encoder="mlp") == steps()
+    assert 10 * steps() < steps(encoder="mlp")
+
+
 def test_it_can_be_trained_on_by_gradients(
     laid_out: tuple[str, dict[str, Any]], stored: Stored, tmp_path: Path
 ) -> None:
     parameters = TrainingParameters(warm_start=laid_out[0], n_epochs=20, loss_report_frequency=2, n_training_epochs=1)
     manifest = fit(stored.source, stored.graph, str(tmp_path), parameters)
     assert manifest["history"]["val_loss"][0] < 1.2 * artefact.load_history(laid_out[0])["val_loss"][-1]
-    assert isinstance(artefact.load_encoder(str(tmp_path)), keras.Model)
+    before, after = (artefact.load_encoder(place).get_layer("prototypes") for place in (laid_out[0], str(tmp_path)))
+    np.testing.assert_array_equal(before.keys, after.keys)
+    assert (ops.convert_to_numpy(before.values) != ops.convert_to_numpy(after.values)).mean() > 0.9
+
+
+def test_gradients_go_on_behind_the_layout_and_so_does_its_history(stored: Stored, tmp_path: Path) -> None:
+    parameters = TrainingParameters(
+        n_training_epochs=1,
+        n_epochs=20,
+        loss_report_frequency=2,
+        parametric_reconstruction=True,
+        global_correlation_loss_weight=0.1,
+        csv_log=f"{tmp_path}/log.csv",
+    )
+    manifest = fit(stored.source, stored.graph, str(tmp_path), parameters)
+    history = artefact.load_history(str(tmp_path))
+    assert len(history["val_loss"]) == manifest["stopped_epoch"] == 4
+    assert manifest["best_epoch"] == 2 + int(np.argmin(history["val_loss"][2:]))
+    assert manifest["best_val_loss"] == min(history["val_loss"][2:])
+    for name in ("correlation", "reconstruction", "val_reconstruction"):
+        assert [value is None for value in history[name]] == [True, True, False, False]
+    lines = list(csv.DictReader(Path(tmp_path, "log.csv").read_text().splitlines()))
+    assert [line["report"] for line in lines] == ["0", "1", "2", "3"]
+    assert [float(line["val_loss"]) for line in lines] == history["val_loss"]
+    assert [line["reconstruction"] == "" for line in lines] == [True, True, False, False]
 
 
 def test_landmarks_stay_and_the_rest_follows(
@@ -178,12 +243,18 @@ def test_a_decoder_undoes_it(stored: Stored, digits: NDArray[np.float32], tmp_pa
         stored.source,
         stored.graph,
         str(tmp_path),
-        TrainingParameters(parametric_reconstruction=True, learning_rate=0.01),
+        TrainingParameters(
+            parametric_reconstruction=True,
+            reconstruction_validation=stored.source,
+            optimizer={"class_name": "Adam", "config": {"learning_rate": 0.01}},
+        ),
     )
     places = artefact.load_encoder(str(tmp_path)).predict(digits, verbose=0)
     error = np.mean((artefact.load_decoder(str(tmp_path)).predict(places, verbose=0) - digits) ** 2)
     assert error < 0.7 * np.mean((digits - digits.mean(0)) ** 2)
-    assert artefact.load_history(str(tmp_path))["val_reconstruction"]
+    history = artefact.load_history(str(tmp_path))
+    assert len(history["val_reconstruction"]) == len(history["reconstruction_validation"])
+    assert min(history["reconstruction_validation"]) == pytest.approx(error, rel=0.1)
 
 
 def test_a_finished_model_gets_a_decoder_and_its_map_stays(
