@@ -228,6 +228,12 @@ def object_info(url: str) -> ObjectInfo:
     return _info(fs.info(path))
 
 
+def is_object(url: str) -> bool:
+    """Whether there is an object at `url`."""
+    fs, path = filesystem(url)
+    return bool(fs.isfile(path))
+
+
 def _info(entry: dict[str, Any]) -> ObjectInfo:
     etag = entry.get("ETag") or entry.get("etag") or entry.get("mtime") or entry.get("LastModified") or ""
     return ObjectInfo(int(entry.get("size") or 0), str(etag).strip('"'))
