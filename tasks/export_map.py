@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from prefect import task
 
-from pumascale.tasks.run_page import publish_markdown
+from pumascale.tasks.run_page import link, publish_markdown
 from pumascale.tasks.stage import with_a_store
 from pumascale.tasks.storage import targets, urls
 from pumascale.tasks.storage.errors import InputError
@@ -50,5 +50,5 @@ def export_map(map_url: str, place: str, to: Format = "parquet", labels: str | N
         return {"n_rows": to_anndata(array, place) if to == "anndata" else to_parquet(array, place, labels)}
 
     done = {"embedding": embedding, "place": place, "to": to} | with_a_store(place, write)
-    publish_markdown("export-map", f"{done['n_rows']:,} rows of `{embedding}` as {to}: `{place}`")
+    publish_markdown("export-map", f"{done['n_rows']:,} rows of {link(embedding)} as {to}: {link(place)}")
     return done

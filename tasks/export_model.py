@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from prefect import task
 
-from pumascale.tasks.run_page import publish_markdown
+from pumascale.tasks.run_page import link, publish_markdown
 from pumascale.tasks.stage import with_a_store
 from pumascale.tasks.storage import model_store, urls
 
@@ -48,5 +48,5 @@ def export_model(model: str, place: str, to: ModelFormat = "onnx", network: Netw
         return {"model": model, "network": network, "place": place, "to": to}
 
     done = with_a_store(place, write)
-    publish_markdown("export-model", f"The {network} of `{model}` as {to}: `{place}`")
+    publish_markdown("export-model", f"The {network} of {link(model)} as {to}: {link(place)}")
     return done

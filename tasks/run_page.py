@@ -18,6 +18,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.context import FlowRunContext, TaskRunContext
 
+from pumascale.tasks.storage import urls
+
 logger = logging.getLogger("pumascale")
 
 # A server that stays away longer than Prefect's client waits (a minute) ends no work that only wanted to be seen.
@@ -25,10 +27,11 @@ UNHEARD = contextlib.suppress(httpx.HTTPError)
 
 FILES = {
     "graph": [],
-    "model": ["encoder.keras", "model.json", "history.json", "loss.png"],
+    "model": ["encoder.keras", "model.json", "history.json", "held_out.npy", "loss.png"],
     "embedding": ["embedding", "map.png", "map-dark.png", "report.html"],
     "rows": ["rows"],
 }
+WHERE_ASKED_FOR = {"graph": ["dask-report.html"], "model": ["decoder.keras"]}
 
 
 class Progress:
@@ -104,13 +107,17 @@ def publish_outputs(places: dict[str, str]) -> None:
     """Show where everything is that a run made or found; `places` by kind, such as graph or model."""
     if FlowRunContext.get() is None:
         return
-    urls = [(f"{kind} {name}", f"{place}/{name}") for kind, place in places.items() for name in FILES[kind]]
-    lines = [f"| {name} | {_link(url)} |" for name, url in sorted([*places.items(), *urls])]
+    found = [(f"{kind} {name}", f"{place}/{name}") for kind, place in places.items() for name in _files(kind, place)]
+    lines = [f"| {name} | {link(url)} |" for name, url in sorted([*places.items(), *found])]
     create_markdown_artifact(
         markdown="\n".join(["| output | where |", "|---|---|", *lines]), key="outputs", description="Where it is"
     )
 
 
-def _link(url: str) -> str:
-    # A path as a link would lead into the page's own server.
+def _files(kind: str, place: str) -> list[str]:
+    return FILES[kind] + [name for name in WHERE_ASKED_FOR.get(kind, []) if urls.is_object(urls.join(place, name))]
+
+
+def link(url: str) -> str:
+    """`url` in Markdown; a path as a link would lead into the page's own server."""
     return f"[{url}]({url})" if "://" in url else f"`{url}`"

@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import BaseModel
 
-from pumascale.tasks.compute.memory import peak_memory
+from pumascale.tasks.compute.memory import forget_peak, peak_memory
 from pumascale.tasks.run_log import on_the_run_page
 from pumascale.tasks.run_page import publish_outputs
 from pumascale.tasks.storage import lease, manifests, urls
@@ -77,6 +77,7 @@ def make_alone(place: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]
         if manifests.read_manifest(place) is not None:
             return None
         urls.remove_parts(place)
+        forget_peak()
         try:
             return work()
         except Exception as error:
@@ -123,8 +124,9 @@ def costs(started: float, place: str, *inputs: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        `seconds`; `peak_memory`, bytes, of this process so far; `input_bytes` and `output_bytes`, the sizes of the
-        objects of `inputs` and of `place`: what lies in the stores, however often it was read or written over.
+        `seconds`; `peak_memory`, bytes, of this process since the stage began, with what it held already;
+        `input_bytes` and `output_bytes`, the sizes of the objects of `inputs` and of `place`: what lies in the stores,
+        however often it was read or written over.
     """
     sizes = [sum(found.size for found in urls.list_objects(url).values()) for url in (place, *inputs)]
     return {

@@ -163,6 +163,31 @@ def test_a_command_that_cannot_be_understood(
     assert re.fullmatch(f"pumascale: {USAGE[command]}\n", said), said
 
 
+PLANTED = "hunter/2"  # the keys of S3 have slashes
+SECRET = f"s3://me:{PLANTED}@bucket/rows"
+SECRETS = [
+    f"fit-transform {SECRET} --workspace w",
+    f"fit-transform rows --workspace {SECRET}",
+    f"fit-transform rows --workspace w --target {SECRET}",
+    f"fit-transform rows --workspace w --labels {SECRET}",
+    f"fit-transform rows --workspace w --set graph.labels={SECRET}",
+    f"fit-transform rows --workspace w --set training.landmark_positions={SECRET}",
+    f"fit-transform rows --workspace w --set training.warm_start={SECRET}",
+    f"transform rows --model {SECRET}",
+    f"export {SECRET} map.parquet",
+    f"latest {SECRET.replace('s3', 'sftp')}",
+]
+
+
+@pytest.mark.parametrize("command", SECRETS)
+def test_a_secret_in_a_url_is_refused_and_not_said(
+    here: Path, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(here)
+    reason = rf"(?!.*{PLANTED}).*://me:\*\*\* came with a secret .* the environment, a profile, or a block"
+    assert_refused(here, capsys, reason, *command.split())
+
+
 STORE = {
     "AWS_SECRET_ACCESS_KEY=wrong": "refused these credentials",
     "AWS_ACCESS_KEY_ID=wrong": "refused these credentials",

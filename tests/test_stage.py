@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from sklearn.datasets import load_digits
 
-from pumascale.tasks.stage import make_or_reuse
+from pumascale.tasks.stage import costs, make_or_reuse
 from pumascale.tasks.storage import arrays, manifests
 from pumascale.tasks.storage.errors import InputError
 
@@ -93,3 +93,14 @@ def test_a_server_that_does_not_answer_is_said_too(tmp_path: Path) -> None:
 def test_a_store_that_ends_a_stage_is_said_with_what_to_do(tmp_path: Path, number: int, said: str) -> None:
     with pytest.raises(InputError, match=f"{said}.* and run the same again"):
         make_or_reuse.fn(str(tmp_path), failing(number))
+
+
+def test_the_peak_of_a_stage_is_not_that_of_the_one_before(tmp_path: Path) -> None:
+    def made(name: str, n_bytes: int) -> int:
+        def work() -> dict[str, Any]:
+            np.ones(n_bytes, np.uint8)
+            return costs(0.0, str(tmp_path / name))
+
+        return int(make_or_reuse.fn(str(tmp_path / name), work)["peak_memory"])
+
+    assert made("large", 300_000_000) - made("small", 1_000_000) > 250_000_000

@@ -1,10 +1,17 @@
 """Memory of this process: its peak, as the system counted it, and what it may take."""
 
+import contextlib
 from pathlib import Path
 
 
+def forget_peak() -> None:
+    """Let the peak begin anew from what is held now; where the system does not let us, it stays that so far."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory() -> int | None:
-    """Most bytes of memory that this process has held so far (VmHWM); None where the system does not say.
+    """Most bytes of memory that this process has held since `forget_peak` (VmHWM); None where the system is silent.
 
     Not `getrusage`: its peak takes over that of the process which started this one.
     """

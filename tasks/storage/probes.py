@@ -17,6 +17,7 @@ def check_reachable(url: str) -> None:
 
     The work itself waits a minute for a store that is away; a misspelt endpoint should not have to.
     """
+    urls.check_secret(url)
     if not urls.is_s3(url):
         _check_protocol(url)
         return

@@ -22,6 +22,8 @@ import fsspec
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 from fsspec import AbstractFileSystem
 
+from pumascale.tasks.storage.errors import InputError
+
 # One retry is botocore's, the others are s3fs's (see `_patient_s3`): their product is what a hung server costs.
 S3_OPTIONS: dict[str, Any] = {
     "use_listings_cache": False,
@@ -30,6 +32,7 @@ S3_OPTIONS: dict[str, Any] = {
 # What a killed writer leaves on a disk, Zarr's and our own: the file that would have been renamed when it was whole.
 PART = re.compile(r"\.[0-9a-f]{12,32}\.part(ial)?$")
 FORSAKEN_SECONDS = 60.0
+USER = re.compile(r"^.*://[^/:@\[]*:(?!:|\d*(/|$))")  # a colon before the first slash that is no port's
 S3_ATTEMPTS = 13  # with s3fs's waits of 0.1 s x 1.7^i, 15 s at most: an outage of a minute is waited out
 
 
@@ -56,8 +59,18 @@ def local_path(url: str) -> Path:
     return Path(url.removeprefix("file://")).expanduser().absolute()
 
 
+def check_secret(url: str) -> None:
+    """Refuse a URL with a password in it: URLs are written into manifests, reports and the runs' pages."""
+    if found := USER.match(url):
+        raise InputError(
+            f"{found[0]}*** came with a secret in the URL, and URLs are written into manifests and reports. Expected "
+            "it without: the secret belongs into the environment, a profile, or a block (deployments/credentials.py)."
+        )
+
+
 def absolute(url: str) -> str:
     """`url` as one that means the same in every process: local paths made absolute, no slash at the end."""
+    check_secret(url)
     return str(local_path(url)) if is_local(url) else url.rstrip("/")
 
 
@@ -68,6 +81,7 @@ def join(url: str, *parts: str) -> str:
 
 def storage_options(url: str) -> dict[str, Any]:
     """What opens `url`; never a secret, since the options travel to Dask workers (credentials: the environment)."""
+    check_secret(url)
     if not is_s3(url):
         return {}
     _patient_s3()
@@ -223,6 +237,12 @@ def object_info(url: str) -> ObjectInfo:
     """Size and ETag of one object; FileNotFoundError where there is none."""
     fs, path = filesystem(url)
     return _info(fs.info(path))
+
+
+def is_object(url: str) -> bool:
+    """Whether there is an object at `url`."""
+    fs, path = filesystem(url)
+    return bool(fs.isfile(path))
 
 
 def _info(entry: dict[str, Any]) -> ObjectInfo:

@@ -25,9 +25,9 @@ def request(place: str, **training: Any) -> dict[str, Any]:
     return {"source": source, "workspace": urls.join(place, "work"), "training": SMALL | training, **groups}
 
 
-def find(server: Server, flow: str) -> dict[str, Any]:
+def find(server: Server, flow: str, name: str = "pumascale") -> dict[str, Any]:
     """The deployment of a flow."""
-    found = httpx.get(f"{server.api}/deployments/name/{flow}/pumascale", timeout=30)
+    found = httpx.get(f"{server.api}/deployments/name/{flow}/{name}", timeout=30)
     assert found.status_code == 200, found.text
     return dict(found.json())
 

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import yaml
@@ -101,6 +102,15 @@ def test_compose_services_wait_for_services_that_exist_and_can_be_waited_for() -
             assert source == ".." or source in content["volumes"]
         # Docker opens a port past the machine's firewall, and the keys are known to everybody.
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_the_composed_image_has_what_the_exports_write_by_default() -> None:
+    service = yaml.safe_load((DEPLOYMENTS / "compose.yaml").read_text())["services"]["worker"]
+    extras = re.findall(r"\w+", service["build"]["args"]["EXTRA"])
+    assert set(extras) <= set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    for name in ("export", "export_model"):
+        schema = parameter_schema(getattr(importlib.import_module(f"pumascale.flows.{name}"), name))
+        assert schema.properties["to"]["default"] in extras
 
 
 def test_the_dockerfile_copies_what_is_there() -> None:

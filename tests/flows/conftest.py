@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.testing.utilities import prefect_test_harness
 from sklearn.datasets import load_digits
 
@@ -30,6 +34,14 @@ def write_digits(folder: str, n_rows: int = 500) -> tuple[str, str]:
     for name, values in (("rows", rows), ("labels", labels)):
         arrays.create_array(f"{folder}/{name}", shape=values.shape, dtype=values.dtype)[:] = values
     return f"{folder}/rows", f"{folder}/labels"
+
+
+def artifacts(run: str) -> list[Any]:
+    """Every artifact of a run."""
+    with get_client(sync_client=True) as client:
+        return client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(run)]))
+        )
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import onnxruntime
 import pytest
 import xarray
 import zarr
-from prefect.client.orchestration import get_client
 
 from pumascale.flows.export_model import export_model
 from pumascale.flows.fit import fit
@@ -20,12 +19,12 @@ from pumascale.tasks import preflight
 from pumascale.tasks.parameters import EmbeddingParameters, GraphParameters, TrainingParameters
 from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
-from tests.flows.conftest import COMPUTE, GRAPH, TRAINING, write_digits
+from tests.flows.conftest import COMPUTE, GRAPH, TRAINING, artifacts, write_digits
 
 REPORTED = COMPUTE.model_copy(update={"performance_report": True})
 
 
-def run(source: str, workspace: str, **changes: Any) -> dict[str, Any]:
+def run(source: str, workspace: str, **changes: Any) -> Any:
     return fit_transform(source, workspace, **{"graph": GRAPH, "training": TRAINING, "compute": COMPUTE} | changes)
 
 
@@ -38,6 +37,7 @@ class Made:
     workspace: str
     target: str
     result: dict[str, Any]
+    run: str
 
     def again(self, **changes: Any) -> dict[str, Any]:
         """The same request once more."""
@@ -50,9 +50,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("made")
     source, labels = write_digits(str(folder / "data"))
     workspace, target = str(folder / "work"), str(folder / "map")
-    return Made(
-        source, labels, workspace, target, run(source, workspace, labels=labels, target=target, compute=REPORTED)
-    )
+    state = run(source, workspace, labels=labels, target=target, compute=REPORTED, return_state=True)
+    return Made(source, labels, workspace, target, state.result(), str(state.state_details.flow_run_id))
 
 
 def test_the_main_job_from_rows_to_map(made: Made) -> None:
@@ -180,17 +179,20 @@ def test_the_same_job_on_object_storage(s3: str) -> None:
 
 
 def test_the_run_page_has_pictures_tables_and_progress(made: Made) -> None:
-    with get_client(sync_client=True) as client:
-        artifacts = client.read_artifacts()
-    kinds = {(artifact.type, artifact.key) for artifact in artifacts}
+    found = artifacts(made.run)
+    kinds = {(artifact.type, artifact.key) for artifact in found}
     assert {("image", "map"), ("image", "loss"), ("markdown", "build-graph"), ("markdown", "quality")} <= kinds
-    assert "progress" in {artifact.type for artifact in artifacts}
+    assert [artifact.type for artifact in found].count("progress") == 3
     for stage in ("build-graph", "train-encoder", "write-embedding"):
-        table = next(str(artifact.data) for artifact in artifacts if artifact.key == stage)
+        table = next(str(artifact.data) for artifact in found if artifact.key == stage)
         for figure in ("seconds", "peak_memory", "input_bytes", "output_bytes"):
             assert f"| {figure} | " in table
     page = f"{made.result['graph']}/dask-report.html"
-    assert any(f"| performance_report | {page} |" in str(artifact.data) for artifact in artifacts)
+    assert any(f"| performance_report | {page} |" in str(artifact.data) for artifact in found)
+    outputs = next(str(artifact.data) for artifact in found if artifact.key == "outputs")
+    for file in (page, f"{made.result['model']}/held_out.npy", f"{made.result['embedding']}/report.html"):
+        assert f"| `{file}` |" in outputs
+    assert "decoder.keras" not in outputs
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,22 @@
 """The run's page: time left by the pace of this run, and a loss curve that is drawn while a training goes on."""
 
 import logging
+import re
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import pytest
-from prefect import flow, runtime, task
+from prefect import flow, runtime
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from pumascale.flows.fit import fit
 from pumascale.tasks import run_page, train_encoder
 from pumascale.tasks.run_page import Progress, publish_outputs, say_time
+from tests.flows import witness
+from tests.flows.conftest import COMPUTE, GRAPH, TRAINING, artifacts
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (59, "59 s"), (125, "2 min"), (9000, "2.5 h")])
@@ -38,35 +41,18 @@ def test_time_left_is_by_the_pace_of_this_run(
     ]  # fmt: skip
 
 
-def artifacts(run: str) -> list[Any]:
-    """Every artifact of a run."""
-    with get_client(sync_client=True) as client:
-        return client.read_artifacts(
-            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(run)]))
-        )
-
-
-def test_the_loss_curve_is_on_the_page_while_the_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_curve_is_on_the_page_while_the_training_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: tuple[str, str]
+) -> None:
     monkeypatch.setattr(train_encoder, "SECONDS_BETWEEN_PICTURES", 0)
-    shown = []
-
-    @task
-    def training(run: str) -> None:
-        curve = train_encoder.LossCurve(Progress("train_encoder"))
-        for done, loss in [(1, 2.0), (2, 1.0)]:
-            curve("train", done, 3, {"loss": loss})
-            shown.append({found.key or "progress": found for found in artifacts(run)})
-
-    @flow
-    def ours() -> None:
-        training(str(runtime.flow_run.id))
-
-    ours()
-    first, second = shown
-    assert first["loss"].id == second["loss"].id  # one picture that grows
-    assert first["loss"].data.startswith("data:image/png;base64,")
-    assert first["loss"].data != second["loss"].data
-    assert second["progress"].description.endswith("loss 1.0000")
+    callback = {"class_name": "tests.flows.witness:Witness", "config": {}}
+    watched = TRAINING.model_copy(update={"callbacks": [callback], "loss_report_frequency": 6})
+    fit(digits[0], str(tmp_path / "work"), graph=GRAPH, training=watched, compute=COMPUTE)
+    curves = [shown["loss"] for shown in witness.SHOWN if "loss" in shown]
+    assert len({curve.id for curve in curves}) == 1  # one picture that grows
+    assert len({curve.data for curve in curves}) > 2
+    assert all(curve.data.startswith("data:image/png;base64,") for curve in curves)
+    assert any(re.match(r"train_encoder: train.*  loss \d\.\d{4}", said) for said in witness.SHOWN[-1])
 
 
 def test_a_server_that_is_gone_ends_no_work() -> None:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 
-from pumascale.tasks.report import page as room_page
 from pumascale.tasks.report.labels import Classes, read_classes
 from pumascale.tasks.report.loss import draw_loss
 from pumascale.tasks.report.page import make_page
@@ -115,15 +114,12 @@ def test_a_reader_without_scripts_has_the_map_as_a_picture(points: NDArray[np.fl
     assert '<noscript><img alt="The map" src="data:image/png;base64,YSBQTkc="></noscript>' in page
 
 
-def test_above_a_number_of_points_a_sample_is_drawn(
-    tmp_path: Path, points: NDArray[np.float32], classes: Classes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(room_page, "MOST_POINTS", 120)
-    page = page_of(points, classes, texts=[f"text of {row}" for row in range(300)])
-    assert "300 rows, a sample of 120 drawn" in page
-    texts = re.findall(r'"text of (\d+)"', page)
-    assert len(set(texts)) == 120
-    assert ready(browse(tmp_path, page, "--dump-dom")) == 120
+def test_above_200_000_points_a_sample_is_drawn(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).normal(size=(200_001, 2)).astype(np.float32)
+    page = page_of(points, read_classes(None, 200_001), texts=[f"text of {row}" for row in range(200_001)])
+    assert "200,001 rows, a sample of 200,000 drawn" in page
+    assert len(set(re.findall(r'"text of (\d+)"', page))) == 200_000
+    assert ready(browse(tmp_path, page, "--dump-dom")) == 200_000
 
 
 def test_figures_and_parameters_are_on_the_page(points: NDArray[np.float32], classes: Classes) -> None:
