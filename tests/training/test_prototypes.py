@@ -14,8 +14,11 @@ from sklearn.manifold import trustworthiness
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import arrays
 from pumascale.tasks.training import artefact
+from pumascale.tasks.training.decoding import without_gradients
 from pumascale.tasks.training.fit import fit
 from pumascale.tasks.training.layout import LayoutOptions
+from pumascale.tasks.training.networks import Networks
+from pumascale.tasks.training.outcome import describe
 from pumascale.tasks.training.problem import read_problem
 from pumascale.tasks.training.prototypes import (
     PrototypeAttention,
@@ -144,6 +147,14 @@ def test_its_losses_fall_on_trained_and_on_unseen_rows(laid_out: tuple[str, dict
     lines = list(csv.DictReader(Path(laid_out[0], "log.csv").read_text().splitlines()))
     assert [float(line["val_loss"]) for line in lines] == history["val_loss"]
     assert list(Path(laid_out[0], "board").glob("events.out.tfevents.*"))
+
+
+def test_its_last_places_are_kept_even_if_those_before_were_better(stored: Stored) -> None:
+    problem = read_problem(stored.source, stored.graph, TrainingParameters(), math.inf)
+    networks = Networks(prototype_encoder((64,), 2, 20, "euclidean", 1.0), None)
+    history = {"loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 1.0, 2.0]}
+    outcome = without_gradients(networks, problem, TrainingParameters(), lambda *told: None, history, 0.0)
+    assert (outcome.best_epoch, describe(problem, outcome, TrainingParameters())["best_val_loss"]) == (2, 2.0)
 
 
 def test_it_is_repeatable(laid_out: tuple[str, dict[str, Any]], stored: Stored, tmp_path: Path) -> None:
