@@ -17,8 +17,11 @@ from pumascale.flows.fit_transform import DEFAULT_COMPUTE, DEFAULT_EMBEDDING, DE
 from pumascale.tasks.build_graph import graph_place
 from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters, GraphParameters, TrainingParameters
 from pumascale.tasks.preflight import preflight
+from pumascale.tasks.stage import Stage, stage_elsewhere, summarize
+from pumascale.tasks.storage import targets, urls
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.train_encoder import model_place
+from pumascale.tasks.write_embedding import embedding_place
 
 POLL_SECONDS = 5  # between two looks at a run that is waited for
 
@@ -36,7 +39,7 @@ def split(
     graph_deployment: str = "graph/pumascale",
     fit_deployment: str = "fit/pumascale",
     transform_deployment: str = "transform/pumascale",
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """Run graph, training and map one after the other, each as a run of its own deployment.
 
     Args:
@@ -54,15 +57,16 @@ def split(
     """
     preflight(source, workspace, target, labels, graph, training, embedding)
     check_deployments(graph_deployment, fit_deployment, transform_deployment)
-    rows = {"source": source, "workspace": workspace}
+    rows: dict[str, Any] = {"source": source, "workspace": workspace}
     asked = rows | {"graph": graph.model_dump(), "compute": compute.model_dump()}
-    run_stage_of(graph_deployment, asked)
-    run_stage_of(fit_deployment, asked | {"training": training.model_dump()})
-    built = graph_place(source, workspace, graph)
-    model = model_place(built, workspace, training)
-    placing = {"model": model, "target": target, "labels": labels, "embedding": embedding.model_dump()}
-    run_stage_of(transform_deployment, rows | placing)
-    return {"graph": built, "model": model}
+    built = run_stage_of("build_graph", graph_place(source, workspace, graph), graph_deployment, asked)
+    asked |= {"training": training.model_dump()}
+    trained = run_stage_of("train_encoder", model_place(built.url, workspace, training), fit_deployment, asked)
+    place = embedding_place(source, trained.url, workspace, embedding, labels)
+    asked = rows | {"model": trained.url, "target": target, "labels": labels, "embedding": embedding.model_dump()}
+    written = run_stage_of("write_embedding", place, transform_deployment, asked)
+    version = targets.newest(urls.absolute(target)) if target else None
+    return summarize(built, trained, written) | {"version": version and version["version"]}
 
 
 def check_deployments(*names: str) -> None:
@@ -78,7 +82,12 @@ def check_deployments(*names: str) -> None:
                 ) from None
 
 
-def run_stage_of(deployment: str, parameters: dict[str, Any]) -> None:
+def run_stage_of(name: str, place: str, deployment: str, parameters: dict[str, Any]) -> Stage:
+    """The stage `name` at `place`, made by a run of the deployment."""
+    return stage_elsewhere(name, place, partial(run_to_its_end, deployment, parameters))
+
+
+def run_to_its_end(deployment: str, parameters: dict[str, Any]) -> None:
     """Run a deployment and wait for its end.
 
     A parent that is tried again finds the run that it started before, by its key; only one that ended badly since then

@@ -88,6 +88,26 @@ def make_alone(place: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]
             return None
 
 
+def stage_elsewhere(name: str, place: str, work: Callable[[], None]) -> Stage:
+    """The stage `name` at `place`, which `work` has another run make.
+
+    Raises
+    ------
+    InputError
+        When it is not there afterwards.
+    """
+    started, cached = time.perf_counter(), manifests.read_manifest(place) is not None
+    work()
+    manifest = manifests.read_manifest(place)
+    if manifest is None:
+        raise InputError(
+            f"{place} is not there, though the run that makes it ended well. Expected machines that reach the source "
+            "and the workspace by the same URLs and have the same version of pumascale."
+        )
+    seconds = round(time.perf_counter() - started, 2)
+    return Stage(name=name, url=place, cached=cached, seconds=seconds, manifest=manifest)
+
+
 def with_a_store(place: str, work: Callable[[], Result]) -> Result:
     """Do the work; where the store ends it, say what stays and what to do. An `InputError` says so itself."""
     try:

@@ -80,6 +80,13 @@ def write_embedding(
     return stage
 
 
+def embedding_place(
+    source: str, model: str, workspace: str, parameters: EmbeddingParameters, labels: str | None
+) -> str:
+    """Where the embedding of this request is, or will be."""
+    return _place(_request(urls.absolute(source), model, parameters, labels), model, workspace, None, None)
+
+
 def _publish(target: str, place: str, facts: dict[str, Any], keep_versions: int | None, since: Appended | None) -> int:
     begun_from = None if since is None else since.previous or ""
     version = targets.publish(target, place, facts, begun_from)
@@ -102,7 +109,6 @@ def _request(source: str, model: str, parameters: EmbeddingParameters, labels: s
 
 
 def _place(request: str, model: str, workspace: str | None, salt: str | None, since: Appended | None) -> str:
-    """Where the embedding of this request is, or will be."""
     if since and since.previous and salt is None and _read(since.previous, "request") == request:
         return since.previous  # wherever it is: made anew by force, or in another workspace
     root = urls.absolute(workspace or model_store.workspace_of(model))

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 from sklearn.datasets import load_digits
 
 from pumascale.tasks.storage import arrays, urls
@@ -97,6 +98,25 @@ def wait_until(condition: Callable[[], Any], seconds: float, complaint: str, ser
         if time.monotonic() > deadline:
             raise TimeoutError(f"{complaint} within {seconds} s\n{server.log('worker')[-3000:] if server else ''}")
         time.sleep(0.5)
+
+
+def processes(run: str) -> list[psutil.Process]:
+    """Every process that was started for the run, Dask's and its resource trackers included."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if run in process.environ().get("PREFECT__FLOW_RUN_ID", "") and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def made(bucket: str, kind: str) -> str:
+    """URL of the one graph, model or embedding of the bucket."""
+    folder = urls.join(bucket, "work", kind)
+    (name,) = {name.split("/")[0] for name in urls.list_objects(folder)}
+    return urls.join(folder, name)
 
 
 def only(folder: Path, pattern: str) -> Path:

@@ -16,13 +16,18 @@ PREFECT = [sys.executable, "-m", "prefect"]
 POOL = "pumascale-cpu"
 
 
+def free_port() -> int:
+    """A port of this machine that nobody has."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 class Server:
     """A server and its worker: the API, the environment in which commands find it, and both processes."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port, self.health_port = free_port(), free_port()
         self.ui = f"http://127.0.0.1:{self.port}"
         self.api = f"{self.ui}/api"
         self.folder = folder
@@ -31,6 +36,7 @@ class Server:
         quick |= {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
         # Prefect's shortest heartbeat; what the runs of these tests import comes by PYTHONPATH.
         watched = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+        watched |= {"PREFECT_SERVER_METRICS_ENABLED": "true", "PREFECT_WORKER_WEBSERVER_PORT": str(self.health_port)}
         self.environment = os.environ | own | quick | watched
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -55,9 +61,10 @@ class Server:
                 time.sleep(0.5)
         pytest.fail(f"The server did not start: {self.log('server')[-2000:]}")
 
-    def start_worker(self) -> None:
+    def start_worker(self, name: str = "worker", pool: str = POOL) -> None:
         """Start a worker beside the server."""
-        self._start("worker", "worker", "start", "--pool", POOL)
+        health = ["--with-healthcheck"] if pool == POOL else []  # one port for all of a machine
+        self._start(name, "worker", "start", "--pool", pool, *health)
 
     def _start(self, name: str, *words: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as output:

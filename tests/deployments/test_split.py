@@ -7,10 +7,14 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from pumascale.tasks.storage import manifests, urls
-from tests.deployments.runs import find, post, request, start, wait, wait_until
-from tests.deployments.server import Server
+from tests.deployments.runs import artifacts, find, only, post, request, start, wait, wait_until
+from tests.deployments.server import POOL, ROOT, Server
+
+GPU = "pumascale-gpu"
+STAGES = ("graph", "fit", "transform")
 
 
 def downstream(server: Server) -> str:
@@ -40,28 +44,62 @@ def viewer(server: Server) -> Iterator[str]:
     httpx.delete(f"{server.api}/deployments/{identity}", timeout=30)
 
 
-def test_every_stage_is_a_run_of_its_own_and_the_map_starts_what_waits_for_it(
-    server: Server, viewer: str, tmp_path: Path
-) -> None:
-    asked = request(str(tmp_path))
+@pytest.fixture
+def fit_on_gpus(server: Server, tmp_path: Path) -> Iterator[None]:
+    """`fit` on a pool of its own, whose worker has no GPU here, and afterwards where it was."""
+    httpx.delete(f"{server.api}/work_pools/{GPU}", timeout=30)
+    server.call("work-pool", "create", GPU, "--type", "process")
+    content = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
+    content["deployments"] = [one for one in content["deployments"] if one["entrypoint"].endswith(".fit")]
+    for pool in (GPU, POOL):
+        content["deployments"][0]["work_pool"] = {"name": pool}
+        (tmp_path / f"{pool}.yaml").write_text(yaml.safe_dump(content))
+    server.call("deploy", "--prefect-file", str(tmp_path / f"{GPU}.yaml"), "--all")
+    server.start_worker(GPU, GPU)
+    yield
+    server.stop(GPU)
+    server.call("deploy", "--prefect-file", str(tmp_path / f"{POOL}.yaml"), "--all")
+
+
+def stages_of(server: Server, place: Path) -> dict[str, list[tuple[str, str]]]:
+    """By stage the state and the pool of every run that was asked for rows at that place."""
+    found = {flow: runs_of(server, "deployments", find(server, flow)["id"]) for flow in STAGES}
+    return {
+        flow: [(run["state_type"], run["work_pool_name"]) for run in runs if str(place) in str(run["parameters"])]
+        for flow, runs in found.items()
+    }
+
+
+def split(server: Server, asked: dict[str, Any]) -> str:
     made = start(server, find(server, "split"), asked)
     assert made.status_code == 201, made.text
-    ended = wait(server, made.json()["id"])
+    return str(made.json()["id"])
+
+
+def test_every_stage_is_a_run_on_its_own_pool_and_the_map_starts_what_waits_for_it(
+    server: Server, viewer: str, fit_on_gpus: None, tmp_path: Path
+) -> None:
+    asked = request(str(tmp_path), parametric_reconstruction=True) | {"target": str(tmp_path / "map")}
+    run = split(server, asked)
+    ended = wait(server, run)
     assert ended["state_type"] == "COMPLETED", f"{ended['state']['message']}\n{server.log('worker')[-3000:]}"
-    for kind in ("graphs", "models", "embeddings"):
-        (place,) = (tmp_path / "work" / kind).iterdir()
-        assert manifests.read_manifest(str(place)) is not None
-    for flow in ("graph", "fit", "transform"):
-        ours = [run for run in runs_of(server, "deployments", find(server, flow)["id"]) if str(tmp_path) in str(run)]
-        assert [run["state_type"] for run in ours] == ["COMPLETED"]
-    embedding = urls.join("file://" + str(tmp_path / "work"), "embeddings", place.name)
+    done = {"graph": POOL, "fit": GPU, "transform": POOL}
+    assert stages_of(server, tmp_path) == {flow: [("COMPLETED", pool)] for flow, pool in done.items()}
+    places = {kind: only(tmp_path, f"work/{kind}s/*") for kind in ("graph", "model", "embedding")}
+    assert all(manifests.read_manifest(str(place)) for place in places.values())
+    (outputs,) = [one["data"] for one in artifacts(server, run) if one["key"] == "outputs"]
+    for place in (*places.values(), places["model"] / "decoder.keras", places["embedding"] / "report.html"):
+        assert f"| `{place}` |" in outputs
+    embedding = urls.join("file://" + str(tmp_path / "work"), "embeddings", places["embedding"].name)
     wait_until(lambda: runs_of(server, "deployments", viewer), 60, "the embedding started nothing", server)
+    # Once more, and nothing is made: nothing starts.
+    assert wait(server, split(server, asked))["state_type"] == "COMPLETED"
     assert [run["parameters"] for run in runs_of(server, "deployments", viewer)] == [{"map_url": embedding}]
 
 
 def test_a_stage_that_ends_badly_is_named_by_the_parent(server: Server, tmp_path: Path) -> None:
     viewer, asked = downstream(server), request(str(tmp_path)) | {"graph_deployment": "viewer/here"}
-    made = start(server, find(server, "split"), asked).json()["id"]
+    made = split(server, asked)
     wait_until(lambda: runs_of(server, "deployments", viewer), 120, "the stage was not started", server)
     (stage,) = runs_of(server, "deployments", viewer)
     cancel(server, stage["id"])
@@ -73,7 +111,7 @@ def test_a_stage_that_ends_badly_is_named_by_the_parent(server: Server, tmp_path
 
 def test_a_deployment_that_is_not_there_is_refused_before_any_of_them_runs(server: Server, tmp_path: Path) -> None:
     asked = request(str(tmp_path)) | {"transform_deployment": "transform/nowhere"}
-    ended = wait(server, start(server, find(server, "split"), asked).json()["id"])
+    ended = wait(server, split(server, asked))
     assert ended["state_type"] == "FAILED"
     assert "No deployment 'transform/nowhere'" in ended["state"]["message"]
     graphs = runs_of(server, "deployments", find(server, "graph")["id"])
