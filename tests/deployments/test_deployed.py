@@ -12,15 +12,8 @@ import zarr
 
 from pumascale.tasks.storage import urls
 from tests.deployments.conftest import Finished
-from tests.deployments.runs import artifacts, completed, find, logs, read, request, start
+from tests.deployments.runs import artifacts, completed, find, logs, made, read, request, start
 from tests.deployments.server import ROOT, Server
-
-
-def made(bucket: str, kind: str) -> str:
-    """URL of the one graph, model or embedding of the bucket."""
-    folder = urls.join(bucket, "work", kind)
-    (name,) = {name.split("/")[0] for name in urls.list_objects(folder)}
-    return urls.join(folder, name)
 
 
 def test_a_run_by_api_makes_a_map_and_a_second_trigger_does_not_run_twice(server: Server, finished: Finished) -> None:
@@ -72,13 +65,25 @@ def upstream(server: Server, asset: str) -> set[str]:
     return {one["prefect.resource.id"] for one in found[0]["related"] if one["prefect.resource.role"] == "asset"}
 
 
-def test_a_run_by_command_finds_what_the_one_by_api_has_made(server: Server, finished: Finished) -> None:
-    asked = json.dumps(request(finished.bucket))
-    said = server.call("deployment", "run", "fit-transform/pumascale", "--params", asked)
+def test_a_run_by_command_works_and_the_next_finds_what_it_has_made(server: Server, finished: Finished) -> None:
+    asked = request(finished.bucket) | {"workspace": urls.join(finished.bucket, "by-command")}
+    assert set(completed(server, by_command(server, asked)).values()) == {"Completed"}
+    again = by_command(server, asked)
+    assert set(completed(server, again).values()) == {"Cached"}
+    assert [artifact["key"] for artifact in artifacts(server, again)] == ["outputs"]
+
+
+def by_command(server: Server, parameters: dict[str, Any]) -> str:
+    """The id of a run that the `prefect` command asked for."""
+    said = server.call("deployment", "run", "fit-transform/pumascale", "--params", json.dumps(parameters))
     found = re.search(r"UUID: ([0-9a-f-]{36})", said)
     assert found, said
-    assert set(completed(server, found[1]).values()) == {"Cached"}
-    assert [artifact["key"] for artifact in artifacts(server, found[1])] == ["outputs"]
+    return found[1]
+
+
+def test_the_server_gives_figures_and_the_worker_says_that_it_lives(server: Server) -> None:
+    assert "# TYPE " in httpx.get(f"{server.api}/metrics", timeout=30).raise_for_status().text
+    assert httpx.get(f"http://127.0.0.1:{server.health_port}/health", timeout=30).status_code == 200
 
 
 def test_the_other_pools_take_what_the_deployments_give_them_and_refuse_what_is_none(server: Server) -> None:
