@@ -7,6 +7,7 @@ from prefect import flow, runtime
 from pumascale.flows.fit_transform import DEFAULT_COMPUTE, DEFAULT_GRAPH
 from pumascale.tasks.build_graph import build_graph
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
+from pumascale.tasks.preflight import preflight_graph
 from pumascale.tasks.stage import summarize
 
 
@@ -27,5 +28,6 @@ def graph(
         compute: Where the work runs.
         force: Make it anew, beside what is there.
     """
+    preflight_graph(source, workspace, graph, compute)
     salt = str(runtime.flow_run.id) if force else None
     return summarize(build_graph(source, workspace, graph, compute, salt))
