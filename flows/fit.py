@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow
 
 from pumascale.flows.fit_transform import DEFAULT_COMPUTE, DEFAULT_GRAPH, DEFAULT_TRAINING
+from pumascale.tasks.anew import salted
 from pumascale.tasks.build_graph import build_graph
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters, TrainingParameters
 from pumascale.tasks.preflight import preflight
@@ -32,6 +33,6 @@ def fit(
         force: Make everything anew, beside what is there.
     """
     preflight(source, workspace, None, None, graph, training, compute=compute)
-    salt = str(runtime.flow_run.id) if force else None
-    built = build_graph(source, workspace, graph, compute, salt)
-    return summarize(built, train_encoder(source, built.url, workspace, training, salt))
+    with salted(force, workspace) as salt:
+        built = build_graph(source, workspace, graph, compute, salt)
+        return summarize(built, train_encoder(source, built.url, workspace, training, salt))

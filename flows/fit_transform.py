@@ -5,8 +5,9 @@ source.zarr --build_graph--> graph --train_encoder--> model --write_embedding-->
 
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow
 
+from pumascale.tasks.anew import salted
 from pumascale.tasks.build_graph import build_graph
 from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters, GraphParameters, TrainingParameters
 from pumascale.tasks.preflight import preflight
@@ -46,8 +47,8 @@ def fit_transform(
         force: Make everything anew, beside what is there.
     """
     preflight(source, workspace, target, labels, graph, training, embedding, compute)
-    salt = str(runtime.flow_run.id) if force else None
-    built = build_graph(source, workspace, graph, compute, salt)
-    trained = train_encoder(source, built.url, workspace, training, salt)
-    written = write_embedding(source, trained.url, workspace, embedding, labels, target, salt)
-    return summarize(built, trained, written)
+    with salted(force, workspace) as salt:
+        built = build_graph(source, workspace, graph, compute, salt)
+        trained = train_encoder(source, built.url, workspace, training, salt)
+        written = write_embedding(source, trained.url, workspace, embedding, labels, target, salt)
+        return summarize(built, trained, written)

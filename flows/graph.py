@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow
 
 from pumascale.flows.fit_transform import DEFAULT_COMPUTE, DEFAULT_GRAPH
+from pumascale.tasks.anew import salted
 from pumascale.tasks.build_graph import build_graph
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
+from pumascale.tasks.preflight import preflight_graph
 from pumascale.tasks.stage import summarize
 
 
@@ -27,5 +29,6 @@ def graph(
         compute: Where the work runs.
         force: Make it anew, beside what is there.
     """
-    salt = str(runtime.flow_run.id) if force else None
-    return summarize(build_graph(source, workspace, graph, compute, salt))
+    preflight_graph(source, workspace, graph, compute)
+    with salted(force, workspace) as salt:
+        return summarize(build_graph(source, workspace, graph, compute, salt))

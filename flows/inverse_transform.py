@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow
 
 from pumascale.flows.fit_transform import DEFAULT_EMBEDDING
+from pumascale.tasks.anew import salted
 from pumascale.tasks.parameters import EmbeddingParameters
 from pumascale.tasks.preflight import preflight_inverse
 from pumascale.tasks.stage import summarize
@@ -29,5 +30,5 @@ def inverse_transform(
         force: Make it anew, beside what is there.
     """
     preflight_inverse(coordinates, model, workspace)
-    salt = str(runtime.flow_run.id) if force else None
-    return summarize(write_rows(coordinates, model, workspace, embedding, salt))
+    with salted(force, workspace, model) as salt:
+        return summarize(write_rows(coordinates, model, workspace, embedding, salt))

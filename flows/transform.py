@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow
 
 from pumascale.flows.fit_transform import DEFAULT_COMPUTE, DEFAULT_EMBEDDING
+from pumascale.tasks.anew import salted
 from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters
 from pumascale.tasks.preflight import preflight_transform
 from pumascale.tasks.stage import summarize
@@ -35,6 +36,6 @@ def transform(
         force: Make it anew, beside what is there.
     """
     preflight_transform(source, model, target, workspace, labels, embedding, compute)
-    salt = str(runtime.flow_run.id) if force else None
-    written = write_embedding(source, model, workspace, embedding, labels, target, salt, compute=compute)
+    with salted(force, workspace, model) as salt:
+        written = write_embedding(source, model, workspace, embedding, labels, target, salt, compute=compute)
     return {name: written.manifest[name] for name in ("graph", "model")} | summarize(written)

@@ -5,10 +5,11 @@ source.zarr --find_appended--> new rows --measure_drift--> drift --write_embeddi
 
 from typing import Annotated, Any
 
-from prefect import flow, runtime
+from prefect import flow
 from pydantic import Field
 
 from pumascale.flows.fit_transform import DEFAULT_COMPUTE, DEFAULT_EMBEDDING
+from pumascale.tasks.anew import salted
 from pumascale.tasks.appended import Appended
 from pumascale.tasks.build_graph import build_graph
 from pumascale.tasks.measure_drift import measure_drift
@@ -47,14 +48,14 @@ def update(
         compute: Where a retraining works.
         force: Place every row anew, which a source that changed in place needs.
     """
-    salt = str(runtime.flow_run.id) if force else None
     since = preflight_update(source, model, target, workspace, labels, retrain_above, force, embedding, compute)
-    if since.n_rows > since.n_rows_before:
-        since.drift = measure_drift(source, since.model, since.n_rows_before, retrain_above)
-    retrained = _retrain(source, since, workspace, compute, salt) if since.drift.get("over") else ()
-    used = retrained[-1].url if retrained else since.model
-    written = write_embedding(source, used, workspace, embedding, labels, target, salt, since)
-    return _summarize(since, (*retrained, written), used, target)
+    with salted(force, workspace, model) as salt:
+        if since.n_rows > since.n_rows_before:
+            since.drift = measure_drift(source, since.model, since.n_rows_before, retrain_above)
+        retrained = _retrain(source, since, workspace, compute, salt) if since.drift.get("over") else ()
+        used = retrained[-1].url if retrained else since.model
+        written = write_embedding(source, used, workspace, embedding, labels, target, salt, since)
+        return _summarize(since, (*retrained, written), used, target)
 
 
 def _retrain(

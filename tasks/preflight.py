@@ -46,6 +46,20 @@ def preflight(
     probes.check_workspace(urls.absolute(workspace))
 
 
+def preflight_graph(source: str, workspace: str, graph: GraphParameters, compute: ComputeParameters) -> None:
+    """Check the request of a graph alone.
+
+    Raises
+    ------
+    InputError
+        With what came, what was expected and what to change.
+    """
+    source = urls.absolute(source)
+    arrays.open_source(source)
+    _check_graph(source, graph, compute)
+    probes.check_workspace(urls.absolute(workspace))
+
+
 def preflight_update(
     source: str,
     model: str,
@@ -154,6 +168,7 @@ def _check_map(source: str, target: str | None, labels: str | None, embedding: E
             arrays.check_labels(source, url)
     if target:
         targets.check_target(urls.absolute(target))
+        probes.check_workspace(urls.absolute(target))
 
 
 def _check_values(source: str, embedding: EmbeddingParameters) -> None:

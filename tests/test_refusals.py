@@ -101,8 +101,9 @@ OPTIONS = {
     "--set graph.labels=labels": "has 39 labels for 40 rows. Expected one label per row",
     "--labels labels": "has 39 labels for 40 rows. Expected one label per row",
     "--target thesis": "exists and was not made by pumascale .*chapter.txt .* choose another URL",
+    "--target rows.npy": "rows.npy cannot be written: .* Expected a writable folder or bucket",
     "--target s4://bucket/map": "is on no store that is known",
-    "--workspace rows.npy": "The workspace .*rows.npy cannot be written: .* Expected a writable folder or bucket",
+    "--workspace rows.npy": ".*rows.npy cannot be written: .* Expected a writable folder or bucket",
     "--workspace s4://bucket": "is on no store that is known",
     "--parameters bad.yaml": "The parameters file is not YAML",
     "--parameters list.yaml": "must map groups to their values",
@@ -131,7 +132,7 @@ COMMANDS = {
     "latest nowhere": "holds no finished version",
     "latest s4://bucket/map": "is on no store that is known",
     "fit rows --workspace w --set embedding.batch_size=5": "Group 'embedding' is unknown here",
-    "demo --workspace rows.npy": "The workspace rows.npy cannot be written",
+    "demo --workspace rows.npy": "rows.npy cannot be written",
 }
 
 

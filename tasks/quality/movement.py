@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import arrays, rows
+
+MOST_ROWS = 2**20
 
 
 def movement(before: str, after: str) -> dict[str, Any]:
@@ -19,14 +21,15 @@ def movement(before: str, after: str) -> dict[str, Any]:
     -------
     dict
         `median` and `percentile_95` of the distances, in units of the map; `median_share` and `percentile_95_share`
-        of the older map's `width`, the larger of its sides; `rows`, the number placed in both. Empty without any, or
-        when the maps have not the same number of components.
+        of the older map's `width`, the larger of its sides; `rows`, the number placed in both, of a sample of a
+        million where there are more. Empty without any, or when the maps have not the same number of components.
     """
     old, new = arrays.open_array(before), arrays.open_array(after)
     n_rows = min(old.shape[0], new.shape[0])
     if old.shape[1:] != new.shape[1:]:
         return {}
-    here, there = np.asarray(old[:n_rows]), np.asarray(new[:n_rows])
+    ids = np.arange(n_rows) if n_rows <= MOST_ROWS else rows.sample(n_rows, MOST_ROWS)
+    here, there = rows.gather(old, ids), rows.gather(new, ids)
     placed = np.isfinite(here).all(axis=1) & np.isfinite(there).all(axis=1)
     if not placed.any():
         return {}

@@ -91,7 +91,7 @@ def _started(pid: int) -> float:
     try:
         return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     except OSError:
-        return psutil.Process(pid).create_time()
+        return float(psutil.Process(pid).create_time())
 
 
 def _is_gone(lease: dict[str, Any]) -> bool:

@@ -64,7 +64,7 @@ def _check_protocol(url: str) -> None:
 
 
 def check_workspace(workspace: str) -> None:
-    """Refuse a workspace that cannot be written, or whose store ignores create-only writes.
+    """Refuse a workspace, or a target, that cannot be written, or whose store ignores create-only writes.
 
     Some S3 servers accept ``If-None-Match: *`` and overwrite all the same: two runs would then both believe they won.
     """
@@ -74,7 +74,7 @@ def check_workspace(workspace: str) -> None:
         honoured = urls.create_bytes(probe, b"1") and not urls.create_bytes(probe, b"2")
     except (OSError, BotoCoreError) as error:
         raise InputError(
-            f"The workspace {workspace} cannot be written: {type(error).__name__}: {error}. "
+            f"{workspace} cannot be written: {type(error).__name__}: {error}. "
             "Expected a writable folder or bucket: check the path, the credentials and the endpoint."
         ) from None
     urls.remove_object(probe)

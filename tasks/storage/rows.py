@@ -17,6 +17,11 @@ def read_ids(array: Any, ids: NDArray[np.int64]) -> NDArray[np.float32]:
     return arrays.read_ids(array, ids).astype(np.float32).reshape(len(ids), -1)
 
 
+def sample(n_rows: int, count: int, random_state: int = 42) -> NDArray[np.int64]:
+    """About `count` of `n_rows` rows, ascending: those that so many draws hit. Memory is for them, not for all."""
+    return np.unique(np.random.default_rng(random_state).integers(0, n_rows, count))
+
+
 def read_blocks(
     array: Any, ids: NDArray[np.int64], block_rows: int | None = None
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:

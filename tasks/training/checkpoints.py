@@ -154,10 +154,14 @@ class KeepLayout:
     def __call__(self, epoch: int, places: NDArray[np.float32], history: dict[str, list[float]]) -> None:
         """Save after `epoch` epochs, when it is time."""
         if self.told_to_end or time.monotonic() - self.saved_at >= self.seconds:
-            save_checkpoint(self.place, Checkpoint(0, epoch, history, {}, [places], None), LAYOUT)
-            self.saved_at = time.monotonic()
+            self.save(epoch, places, history)
         if self.told_to_end:
             raise Terminated
+
+    def save(self, epoch: int, places: NDArray[np.float32], history: dict[str, list[float]]) -> None:
+        """Save; behind the last epoch too, for a run that is killed in what follows the layout."""
+        save_checkpoint(self.place, Checkpoint(0, epoch, history, {}, [places], None), LAYOUT)
+        self.saved_at = time.monotonic()
 
 
 class Terminated(Exception):  # noqa: N818, not an error but an order

@@ -59,6 +59,7 @@ def train_prototypes(
     start, first_epoch = start_of(problem, trained, parameters, keeper.resumed)
     with saving_on_sigterm(keeper):
         places = layout.lay_out(start, trained.adjacency, options, watch, first_epoch)
+    keeper.save(problem.n_epochs, places, watch.history)
     layer.set_values(places[chosen])
     for log in watch.logs:
         log.on_train_end()

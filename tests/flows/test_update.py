@@ -131,20 +131,27 @@ def test_appended_rows_are_placed_and_the_others_not_again(night: Night, encoded
     assert sum(again["seconds"].values()) < 5
 
 
-def test_a_killed_update_publishes_nothing_and_goes_on(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_update_publishes_nothing_and_goes_on(
+    night: Night, encoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     night.update()
-    night.append(ROWS[500:560])
+    night.append(ROWS[500:760])
+    note = blocks.note_shard
 
-    def load_broken(url: str) -> blocks.Network:
-        raise RuntimeError("killed")
+    def note_and_die(target: str, array: Any, rows: blocks.Range, n_bad: int) -> None:
+        note(target, array, rows, n_bad)
+        if rows[0] == 512:  # the second that this night encodes
+            raise RuntimeError("killed")
 
     with monkeypatch.context() as broken:
-        broken.setattr(networks, "load_network", load_broken)
+        broken.setattr(blocks, "note_shard", note_and_die)
         with pytest.raises(RuntimeError, match="killed"):
             night.update()
     assert (targets.newest(night.target) or {})["version"] == 1
+    encoded.clear()
     done = night.update()
-    assert (done["version"], done["rows_added"], done["rows_adopted"]) == (2, 60, 384)
+    assert (done["version"], done["rows_added"], done["rows_adopted"]) == (2, 260, 384)
+    assert sum(encoded) == 760 - 640
 
 
 def test_a_source_that_changed_in_place_is_refused_until_forced(night: Night) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from pumascale.tasks.training.fit import fit
 from pumascale.tasks.training.problem import Problem, read_problem
 from pumascale.tasks.training.sampling import Edges
 from pumascale.tasks.training.stream import Stream, is_resident, projected_memory
+from pumascale.tasks.training.window import Window
 from tests.training.conftest import Stored, short
 
 N_PARTITIONS = 12
@@ -59,21 +61,26 @@ def limited(problem: Problem, share: float) -> Problem:
 
 
 def test_every_edge_is_drawn_as_often_as_if_all_were_resident(problem: Problem) -> None:
-    stream = Stream(limited(problem, 0.3), 0)
-    n_rows, expected = problem.n_rows, np.zeros((problem.n_rows, problem.n_rows))
-    parts = list(problem.edges.training())
-    for edges in parts:
-        expected[edges.head, edges.tail] = edges.weight
-    drawn, n_reports = np.zeros((n_rows, n_rows)), 200
+    stream, expected, n_reports = Stream(limited(problem, 0.3), 0), np.zeros((problem.n_rows, problem.n_rows)), 100
+    for edges in problem.edges.training():
+        expected[edges.head, edges.tail] = expected[edges.tail, edges.head] = edges.weight
+    is_edge, drawn = expected > 0, np.zeros_like(expected)
+    window = Window(*stream.capacity, problem.row_shape, problem.row_dtype.name, seed=0)
+    per_step = math.ceil(60 * is_edge.sum() / n_reports / problem.steps_per_report)
     for report in range(n_reports):
         windows = stream.deal(report)
-        steps = np.diff(stream.ends(report, windows, problem.steps_per_report), prepend=0)
-        for window, share in zip(windows, steps / problem.steps_per_report, strict=True):
-            found = [parts[part.partition] for part in window]
-            total = sum(edges.weight.sum() for edges in found)
-            for edges in found:
-                drawn[edges.head, edges.tail] += share * edges.weight / total
-    np.testing.assert_allclose(drawn / n_reports, expected / expected.sum(), rtol=0.05, atol=0)
+        for parts, n_steps in zip(
+            windows, np.diff(stream.ends(report, windows, problem.steps_per_report), prepend=0), strict=True
+        ):
+            window.put(window.prepare(*stream.read(parts)))
+            ids = np.concatenate([stream.stored.edges(part)[0] for part in parts])
+            head, tail = (ids[keras.ops.convert_to_numpy(ends)] for ends in window.draw(int(n_steps) * per_step))
+            np.add.at(drawn, (head, tail), 1)
+    expected *= drawn.sum() / expected.sum()
+    assert drawn[~is_edge].sum() == 0
+    often = is_edge & (expected > 5)
+    # The mean of (seen - expected)^2 / expected is 1 where nothing but chance is between them.
+    assert ((drawn - expected)[often] ** 2 / expected[often]).mean() == pytest.approx(1, abs=0.15)
 
 
 def test_windows_hold_every_partition_once_and_fit(problem: Problem) -> None:
