@@ -2,51 +2,27 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
+import yaml
 
+from pumascale.tasks.storage import targets, urls
 from pumascale.tasks.training.checkpoints import load_checkpoint, save_checkpoint
+from tests.deployments.braked import Braked
 from tests.deployments.browser import Browser
-from tests.deployments.runs import completed, find, read, request, stages, started, wait_until
-from tests.deployments.server import Server
+from tests.deployments.conftest import Finished
+from tests.deployments.runs import completed, find, made, processes, read, stages, started, wait_until
+from tests.deployments.server import ROOT, Server
 
 # Prefect's shortest heartbeat is 30 s; the rest is for a busy machine, on which a living run must not be given up.
 SILENCE = 45
 MARK = 123.0
 FROM_CHECKPOINT = {"build_graph": "Cached", "train_encoder": "Completed", "write_embedding": "Completed"}
-
-
-class Braked:
-    """A request whose training takes a minute and a half while the brake is on, seconds otherwise."""
-
-    def __init__(self, place: Path, **training: Any) -> None:
-        self.brake = place / "brake"
-        self.brake.touch()
-        callback = {"class_name": "tests.deployments.brake:Brake", "config": {"path": str(self.brake)}}
-        slow = {"loss_report_frequency": 45, "early_stopping": False, "checkpoint_minutes": 0, "callbacks": [callback]}
-        self.parameters = request(str(place), batch_size=50, **slow, **training)
-        self.models = place / "work" / "models"
-        self.before = set(self.models.glob("*"))
-
-    def in_training(self, server: Server) -> Path:
-        """The place of the model, once a report and a half of its training are in the checkpoint."""
-        wait_until(self._checkpoint, 180, "the training did not come so far", server)
-        return self._model()
-
-    def _model(self) -> Path:
-        return next(iter(set(self.models.glob("*")) - self.before))
-
-    def _checkpoint(self) -> bool:
-        if not set(self.models.glob("*")) - self.before:
-            return False
-        checkpoint = load_checkpoint(str(self._model()))
-        return checkpoint is not None and checkpoint.report >= 1
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +36,6 @@ def crash_automation(server: Server) -> Iterator[None]:
     yield
     for found in httpx.post(f"{server.api}/automations/filter", json={}, timeout=30).json():
         httpx.delete(f"{server.api}/automations/{found['id']}", timeout=30)
-
-
-def processes(run: str) -> list[psutil.Process]:
-    """Every process that was started for the run, Dask's and its resource trackers included."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if run in process.environ().get("PREFECT__FLOW_RUN_ID", "") and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
 
 
 def mark(model: Path) -> None:
@@ -129,6 +93,36 @@ def test_the_run_of_a_dead_machine_is_marked_crashed_and_a_schedule_finishes_its
     server.start_worker()
     assert completed(server, scheduled(server, braked.parameters)) == FROM_CHECKPOINT
     assert has_mark(model)
+
+
+@pytest.fixture
+def nights(server: Server, tmp_path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Activates the nightly schedule of `update` as `prefect.yaml` has it, with parameters; a night lasts a minute."""
+    content = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
+    content["deployments"] = [one for one in content["deployments"] if one["entrypoint"].endswith(".update")]
+    (nightly,) = content["deployments"][0]["schedules"]
+
+    def deploy(**changes: Any) -> None:
+        nightly.update(changes)
+        (tmp_path / "prefect.yaml").write_text(yaml.safe_dump(content))
+        server.call("deploy", "--prefect-file", str(tmp_path / "prefect.yaml"), "--all")
+
+    yield lambda parameters: deploy(active=True, cron="* * * * *", parameters=parameters)
+    deploy(active=False, cron="0 4 * * *", parameters={})
+
+
+def test_the_nightly_schedule_of_update_publishes_a_map(
+    server: Server, finished: Finished, nights: Callable[[dict[str, Any]], None]
+) -> None:
+    target, source = urls.join(finished.bucket, "nightly"), urls.join(finished.bucket, "rows")
+    model, workspace = made(finished.bucket, "models"), urls.join(finished.bucket, "by-night")
+    nights({"source": source, "model": model, "target": target, "workspace": workspace})
+    deployment = find(server, "update")["id"]
+    wait_until(lambda: by_schedule(server, deployment), 150, "the schedule started nothing", server)
+    assert completed(server, by_schedule(server, deployment)[0])["write_embedding"] == "Completed"
+    version = targets.newest(target)
+    assert version is not None
+    assert version["version"] == 1
 
 
 def scheduled(server: Server, parameters: dict[str, Any]) -> str:
