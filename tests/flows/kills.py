@@ -2,10 +2,12 @@
 
     uv run python -m tests.flows.kills [--kills 21] [--seed 0]
 
-A moment is some lines of progress of one stage and a random delay behind them, so kills land inside the stages and
-not in the 20 s of imports before. Each run is a process group of its own, with its Prefect server and Dask workers,
-and SIGKILL goes to the group. The same commands run once without kills, in a workspace of their own, to compare with.
-Prints a table in Markdown.
+The same commands run once without kills, in a workspace of their own, to compare with and to see how long each stage
+takes: from its first line of progress to the next stage's, or to the end. A moment is a random share of what is left of
+that, so kills land anywhere in the stages, in their commits and publishing too, and not in the 20 s of imports before.
+Each run is a process group of its own, with its Prefect server and Dask workers, and SIGKILL goes to the group. What a
+process has written outlives it in the system's cache: a power cut may lose that, and is not tried here. Prints a table
+in Markdown.
 """
 
 import argparse
@@ -24,6 +26,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Self
 
@@ -60,7 +63,7 @@ SLOTS: tuple[Slot, ...] = (
 class Count:
     """What was seen of the kills of one slot."""
 
-    seconds: list[float] = field(default_factory=list)  # from the start to each kill
+    seconds: list[float] = field(default_factory=list)  # from the start to each kill; a run may end before its own
     finished: int = 0  # receipts and their shards that were there when the kills came
     done_again: int = 0  # of them, by the end
     went_back: int = 0  # runs whose training began before the last step that the killed one had told
@@ -71,6 +74,7 @@ class Run:
 
     def __init__(self, words: list[str], folder: Path) -> None:
         self.mark, self.lines, self.began = uuid.uuid4().hex, list[str](), time.monotonic()
+        self.first = dict[str, float]()  # when each stage told something first
         self.seconds = 0.0
         self.output = folder / "output.txt"
         places = {"PREFECT_HOME": str(folder / "prefect"), "TMPDIR": str(folder / "tmp"), MARK: self.mark}
@@ -91,7 +95,11 @@ class Run:
 
     def _read(self) -> None:
         assert self.process.stderr is not None
-        self.lines.extend(line.rstrip() for line in self.process.stderr)
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip())
+            for stage in STAGES:
+                if f"  {stage}: " in line:
+                    self.first.setdefault(stage, time.monotonic())
 
     def positions(self, stage: str) -> list[int]:
         """How far the last step of a stage was, line by line."""
@@ -99,21 +107,28 @@ class Run:
         steps = [(match[1], int(match[2])) for match in found if match]
         return [done for step, done in steps if step == steps[-1][0]]
 
-    def stages(self) -> list[str]:
-        """The stage of every line of progress."""
-        return [stage for line in list(self.lines) for stage in STAGES if f"  {stage}: " in line]
+    def durations(self) -> dict[str, float]:
+        """Seconds of each stage of a run that has ended."""
+        told = sorted(self.first.items(), key=itemgetter(1))
+        ends = [*(moment for _, moment in told), self.began + self.seconds][1:]
+        return {stage: end - moment for (stage, moment), end in zip(told, ends, strict=True)}
 
-    def waits_for(self, stage: str, n_lines: int) -> str:
-        """Wait for so many lines of a stage, or for a later one where it was done before; which it was."""
-        while (seen := self.stages()).count(stage) < n_lines and max(
-            map(STAGES.index, seen), default=0
-        ) <= STAGES.index(stage):
-            assert self.process.poll() is None, "\n".join(["the run ended before its kill", *self.lines[-20:]])
+    def is_at(self, stage: str, delay: float) -> str | None:
+        """Wait until so long behind the first line of a stage, or of a later one where it was done before.
+
+        Which one tells now; None where the run ended before.
+        """
+        wanted, moment = STAGES[STAGES.index(stage) :], math.inf
+        while time.monotonic() < moment:
+            if self.process.poll() is not None:
+                self.end()
+                return None
+            moment = min((self.first[each] for each in wanted if each in self.first), default=math.inf) + delay
             time.sleep(0.01)
-        return seen[-1]
+        return max(dict(self.first).items(), key=itemgetter(1))[0]
 
     def kill(self) -> None:
-        """End every process of the group, as a power cut would."""
+        """End every process of the group."""
         assert self.process.poll() is None, "the run ended before its kill"
         os.killpg(self.process.pid, signal.SIGKILL)
         self.seconds = time.monotonic() - self.began
@@ -136,6 +151,7 @@ class Run:
     def end(self) -> list[str]:
         """Wait for a good end; what it printed."""
         code = self.process.wait(900)
+        self.seconds = time.monotonic() - self.began
         self.reader.join(10)
         assert code == 0, "\n".join(self.lines[-20:])
         return self.output.read_text().splitlines()
@@ -200,8 +216,8 @@ def receipts(folder: Path) -> dict[Path, int]:
 class Series:
     """Commands run one after the other, killed in between, and what was counted."""
 
-    def __init__(self, folder: Path, n_kills: int, seed: int) -> None:
-        self.folder, self.chance = folder, random.Random(seed)
+    def __init__(self, folder: Path, n_kills: int, seed: int, durations: dict[str, dict[str, float]]) -> None:
+        self.folder, self.chance, self.durations = folder, random.Random(seed), durations
         self.counts = {slot: Count() for slot in SLOTS}
         self.left = {slot: len(range(index, n_kills, len(SLOTS))) for index, slot in enumerate(SLOTS)}
         (folder / "tmp").mkdir(parents=True)
@@ -210,12 +226,14 @@ class Series:
         """Run a command to its end, killed as often as its slots have kills; what it printed at last."""
         command = [*words, "--workspace", str(self.folder / "work")]
         stages = [slot[1] for slot in SLOTS if slot[0] == name for _ in range(self.left[slot])]
-        killed = [self._kill(command, stage) for stage in stages]
+        rest = dict(self.durations.get(name, {}))
+        killed = [found for stage in stages if (found := self._kill(command, stage, rest)) is not None]
         with Run(command, self.folder) as last:
             printed, now = last.end(), receipts(self.folder)
+        self.durations.setdefault(name, last.durations())
         following = [*(run for _, run, _ in killed), last][1:]
         for (stage, run, before), next_run in zip(killed, following, strict=True):
-            count = self.counts[name, stage]
+            count = self.counts.setdefault((name, stage), Count())
             count.seconds.append(run.seconds)
             count.finished += len(before)
             count.done_again += sum(now.get(path) != written for path, written in before.items())
@@ -224,13 +242,16 @@ class Series:
                 count.went_back += ahead < run.positions(stage)[-1]
         return printed
 
-    def _kill(self, command: list[str], stage: str) -> tuple[str, Run, dict[Path, int]]:
+    def _kill(self, command: list[str], stage: str, rest: dict[str, float]) -> tuple[str, Run, dict[Path, int]] | None:
+        delay = self.chance.uniform(0, rest[stage])
+        rest[stage] -= delay
         with Run(command, self.folder) as run:
-            stage = run.waits_for(stage, 1 if stage == "write_embedding" else self.chance.randint(1, 2))
-            time.sleep(self.chance.uniform(0, 0.8))
+            reached = run.is_at(stage, delay)
+            if reached is None:
+                return None
             run.kill()
         print(f"killed after {run.seconds:.0f} s: {run.lines[-1]}", file=sys.stderr)
-        return stage, run, receipts(self.folder)
+        return reached, run, receipts(self.folder)
 
 
 def make_maps(series: Series, few: str, many: str) -> tuple[str, list[str]]:
@@ -249,7 +270,8 @@ def make_maps(series: Series, few: str, many: str) -> tuple[str, list[str]]:
 def unfinished(folder: Path) -> list[str]:
     """What no finished workspace holds."""
     names = {"scratch", "checkpoints", "lease.json"}
-    return [str(path) for path in folder.glob("work/**/*") if path.name in names or urls.PART.search(path.name)]
+    paths = [path for place in ("work", "map") for path in (folder / place).rglob("*")]
+    return [str(path) for path in paths if path.name in names or urls.PART.search(path.name)]
 
 
 def content(graph: str) -> dict[str, bytes]:
@@ -261,13 +283,15 @@ def content(graph: str) -> dict[str, bytes]:
 def compare(folder: Path, n_kills: int, seed: int) -> dict[Slot, Count]:
     """Make the maps without kills and with them, and see that they are the same; what was counted."""
     few, many = write_sources(folder, n_shards=2 + n_kills)  # a kill in a map may leave four shards finished
-    graph, embeddings = make_maps(Series(folder / "unkilled", 0, seed), few, many)
-    series = Series(folder / "killed", n_kills, seed)
+    unkilled = Series(folder / "unkilled", 0, seed, {})
+    graph, embeddings = make_maps(unkilled, few, many)
+    series = Series(folder / "killed", n_kills, seed, unkilled.durations)
     killed_graph, killed_embeddings = make_maps(series, few, many)
     assert content(killed_graph) == content(graph)
     for one, other in zip(killed_embeddings, embeddings, strict=True):
         assert content(f"{one}/embedding") == content(f"{other}/embedding")
     assert unfinished(folder / "killed") == []
+    print("left in TMPDIR:", sorted(path.name for path in (folder / "killed" / "tmp").iterdir()), file=sys.stderr)
     return series.counts
 
 
@@ -287,6 +311,7 @@ def main() -> None:
             f"| {command} | {stage} | {len(count.seconds)} | {times} | {count.finished} | {count.done_again} "
             f"| {count.went_back} |"
         )
+    assert all(count.done_again == count.went_back == 0 for count in counts.values())
 
 
 if __name__ == "__main__":
