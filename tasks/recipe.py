@@ -40,7 +40,8 @@ def write_landmarks(workspace: str, embedding: str, n_rows: int, random_state: i
     str
         URL of the array, float32 (n_rows, n_components), for `training.landmark_positions`.
     """
-    name = fingerprints.request_id("landmarks", embedding=embedding, n_rows=n_rows, seed=random_state)
+    asked = {"n_rows": n_rows, "seed": random_state, "share": LANDMARK_SHARE}
+    name = fingerprints.request_id("landmarks", embedding=embedding, **asked)
     place = urls.join(urls.absolute(workspace), "landmarks", name)
     with lease.held(place):
         if manifests.read_manifest(place) is None:
