@@ -133,7 +133,7 @@ def build_callback(spec: Spec) -> keras.callbacks.Callback:
     return _made("callbacks", path, keras.callbacks.Callback, **arguments)
 
 
-def _made(role: str, path: str, kind: type, **arguments: Any) -> Any:
+def _made(role: str, path: str, kind: type, /, **arguments: Any) -> Any:
     """What `path` makes of `arguments`, checked to be a `kind`."""
     make = import_object(path)
     try:

@@ -110,6 +110,8 @@ def test_callbacks_by_config_and_path() -> None:
     config = {"class_name": "ReduceLROnPlateau", "config": {"monitor": "loss", "factor": 0.5}}
     assert configs.build_callback(config).factor == 0.5
     assert type(configs.build_callback(f"{BROUGHT}:Nanning")).__name__ == "Nanning"
+    brake = {"class_name": "tests.deployments.brake:Brake", "config": {"path": "brake"}}
+    assert type(configs.build_callback(brake)).__name__ == "Brake"
 
 
 @pytest.mark.parametrize(
