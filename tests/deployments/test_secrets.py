@@ -8,6 +8,7 @@ import base64
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,7 +117,9 @@ def keys_of_a_block(server: Server) -> Iterator[None]:
     save_block(server, WRONG_IN_BLOCK)
     server.run(sys.executable, "deployments/credentials.py", "secret/store", "--pool", POOL)
     yield
-    httpx.patch(pool, json={"base_job_template": template}, timeout=30).raise_for_status()
+    while (answer := httpx.patch(pool, json={"base_job_template": template}, timeout=30)).status_code == 503:
+        time.sleep(1)  # the server's database is busy
+    answer.raise_for_status()
 
 
 def test_the_keys_of_a_block_reach_the_runs_and_nothing_else(server: Server, keys_of_a_block: None, s3: str) -> None:
