@@ -8,6 +8,8 @@ target which drops an old version removes the data only when it is the last one.
 """
 
 import hashlib
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from pumascale.tasks.storage import manifests, probes, urls
@@ -47,14 +49,16 @@ def _names(target: str) -> list[str]:
     return sorted(urls.list_objects(urls.join(target, COMMITS)))
 
 
-def _versions(target: str) -> list[tuple[str, dict[str, Any]]]:
-    """The versions that are there, the newest last, each with the name of its commit."""
-    found = [(name, manifests.read_json(urls.join(target, COMMITS, name)) or {}) for name in _names(target)]
-    return [(name, version) for name, version in found if version.get("made_by") == MADE_BY]
+def _newest_first(target: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The versions that are there, each with the name of its commit, read as they are asked for."""
+    for name in reversed(_names(target)):
+        version = manifests.read_json(urls.join(target, COMMITS, name)) or {}
+        if version.get("made_by") == MADE_BY:
+            yield name, version
 
 
 def _kept(target: str, keep: int) -> set[str]:
-    return {version["embedding"] for _, version in _versions(target)[-keep:]}
+    return {version["embedding"] for _, version in islice(_newest_first(target), keep)}
 
 
 def find_map(url: str) -> str:
@@ -120,7 +124,7 @@ def _confirm(target: str, embedding: str, commit: str) -> None:
 
 def prune(target: str, keep: int) -> None:
     """Drop all but the newest `keep` versions of `target`, and the data that no other target names."""
-    for name, version in _versions(target)[:-keep]:
+    for name, version in reversed(list(_newest_first(target))[keep:]):
         if version["embedding"] not in _kept(target, keep):
             _release(target, version["embedding"], keep)
         urls.remove_object(urls.join(target, COMMITS, name))
