@@ -36,8 +36,8 @@ def serving(environment: dict[str, str], folder: Path) -> Iterator[Path]:
 
 def served(server: Server) -> dict[str, dict[str, Any]]:
     """The served deployments, by flow."""
+    found = post(server, "deployments/filter", {}).json()  # first: a deployment's flow is made before it
     flows = {flow["id"]: flow["name"] for flow in post(server, "flows/filter", {}).json()}
-    found = post(server, "deployments/filter", {}).json()
     return {flows[one["flow_id"]]: one for one in found if one["name"] == "here" and one["entrypoint"]}
 
 
