@@ -97,9 +97,10 @@ from pumascale.flows import interrupt
 
 interrupt.PATIENCE_SECONDS = 0.5
 interrupt.listen()
-print(subprocess.Popen(["sleep", "600"], start_new_session=True).pid, flush=True)
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
 while True:
     try:
+        print(child.pid, flush=True)
         input()
     except BaseException:
         pass
