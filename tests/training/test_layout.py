@@ -14,7 +14,7 @@ from sklearn.manifold import trustworthiness
 
 from pumascale.tasks.storage import graph_store
 from pumascale.tasks.training.adjacency import Adjacency
-from pumascale.tasks.training.layout import LayoutOptions, lay_out, start_places, walked
+from pumascale.tasks.training.layout import LayoutOptions, _power, lay_out, start_places, table_of_powers, walked
 from pumascale.tasks.training.sampling import Edges, prune
 from tests.training.conftest import Stored
 
@@ -71,6 +71,14 @@ def test_it_goes_on_from_any_epoch(adjacency: Adjacency, start: NDArray[np.float
     whole = lay_out(start, adjacency, OPTIONS, lambda epoch, places: seen.update({epoch: places.copy()}))
     np.testing.assert_array_equal(lay_out(seen[120], adjacency, OPTIONS, first_epoch=120), whole)
     assert sorted(seen) == list(range(1, 301))
+
+
+@pytest.mark.parametrize("b", [0.3, 0.8951, 1.4])
+def test_powers_from_the_table_are_the_powers(b: float) -> None:
+    numbers = np.geomspace(1e-20, 1e20, 10_001).astype(np.float32)
+    powers = table_of_powers(b)
+    found = np.array([_power(number, powers) for number in numbers])
+    np.testing.assert_allclose(found, numbers.astype(np.float64) ** b, rtol=1e-5)
 
 
 def test_rows_of_one_place_stay_finite() -> None:
