@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from pumascale.tasks.training.objective import Tensor
 
 FAR = 1e30  # half a squared norm that no row comes near
-MOST_ROWS_FOR_CHOICE, MOST_BYTES_FOR_CHOICE = 131_072, 2**28
 SPHERICAL_METRICS = ("cosine", "correlation", "dot", "inner_product")
 
 
@@ -146,58 +145,3 @@ def prototype_encoder(
 def default_n_prototypes(n_rows: int) -> int:
     """A quarter of the rows, at least 1,024 (or all of them) and at most 8,192."""
     return min(n_rows, 8192, max(n_rows // 4, 1024))
-
-
-def draw_sample(n_rows: int, count: int, row_nbytes: int, seed: int) -> NDArray[np.int64]:
-    """The rows that `count` prototypes are chosen from: at most 131,072 and 256 MB of them, int64 ascending."""
-    most = min(n_rows, max(count, min(MOST_ROWS_FOR_CHOICE, MOST_BYTES_FOR_CHOICE // row_nbytes)))
-    return np.sort(np.random.Generator(np.random.Philox(key=[seed, 4])).choice(n_rows, most, replace=False))
-
-
-def choose_prototypes(rows: NDArray[np.float32], count: int, seed: int, steps: int = 3) -> NDArray[np.int64]:
-    """Choose about `count` rows that stand for all: `steps` of k-means from random rows, then the nearest rows.
-
-    Parameters
-    ----------
-    rows : float32 (n_rows, n_features)
-
-    Returns
-    -------
-    int64 (at most count,)
-        Ascending; fewer where centres share their nearest row.
-    """
-    if count >= len(rows):
-        return np.arange(len(rows))
-    generator = np.random.Generator(np.random.Philox(key=[seed, 3]))
-    centres = rows[np.sort(generator.choice(len(rows), count, replace=False))]
-    for _ in range(steps):
-        owner, _ = _nearest(rows, centres)
-        centres = _means(rows, owner, centres)
-    owner, score = _nearest(rows, centres)
-    distance = np.einsum("ij,ij->i", rows, rows) - 2 * score
-    order = np.argsort(-distance, kind="stable")
-    medoid = np.full(count, -1)
-    medoid[owner[order]] = order  # the nearest member is written last
-    return np.unique(medoid[medoid >= 0])
-
-
-def _nearest(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The nearest centre of each row, and `x.c - |c|^2 / 2`."""
-    half = np.sum(centres**2, axis=1) / 2
-    owner, score = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
-    for start in range(0, len(rows), 1024):
-        scores = rows[start : start + 1024] @ centres.T - half
-        best = scores.argmax(axis=1)
-        owner[start : start + 1024], score[start : start + 1024] = best, scores[np.arange(len(best)), best]
-    return owner, score
-
-
-def _means(rows: NDArray[np.float32], owner: NDArray[np.int64], centres: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean of each centre's rows; a centre without rows stays."""
-    sums, counts = np.zeros_like(centres), np.bincount(owner, minlength=len(centres))
-    for start in range(0, len(rows), 8192):
-        some = owner[start : start + 8192]
-        order = np.argsort(some, kind="stable")
-        owned, starts = np.unique(some[order], return_index=True)
-        sums[owned] += np.add.reduceat(rows[start : start + 8192][order], starts, axis=0)
-    return np.where(counts[:, np.newaxis] > 0, sums / np.maximum(counts, 1)[:, np.newaxis], centres).astype(np.float32)

@@ -16,6 +16,7 @@ from pumascale.tasks.training import layout, prototypes, splits
 from pumascale.tasks.training.adjacency import draw_edges
 from pumascale.tasks.training.callbacks import Progress, build_logs
 from pumascale.tasks.training.checkpoints import Checkpoint, KeepLayout, saving_on_sigterm
+from pumascale.tasks.training.medoids import choose_prototypes
 from pumascale.tasks.training.problem import Problem, validation_batches
 from pumascale.tasks.training.prototypes import PrototypeAttention
 from pumascale.tasks.training.terms import Term
@@ -44,7 +45,7 @@ def train_prototypes(
         The losses at each report: of trained rows where the layout has them, of held-out rows where the network does.
     """
     trained = read_trained(problem, parameters.n_prototypes, parameters.random_state)
-    among = prototypes.choose_prototypes(trained.sample_rows, trained.n_prototypes, parameters.random_state)
+    among = choose_prototypes(trained.sample_rows, trained.n_prototypes, parameters.random_state)
     encoder = prototypes.prototype_encoder(
         problem.row_shape, parameters.n_components, len(among), problem.metric, parameters.spread
     )

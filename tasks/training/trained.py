@@ -10,15 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.extmath import randomized_svd
 
 from pumascale.tasks.storage.rows import gather, read_blocks
 from pumascale.tasks.training import prototypes
 from pumascale.tasks.training.adjacency import Adjacency
+from pumascale.tasks.training.medoids import draw_sample, principal_axes
 from pumascale.tasks.training.problem import Problem
 from pumascale.tasks.training.sampling import Edges
-
-MOST_ROWS_FOR_AXES = 20_000
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def read_trained(problem: Problem, n_prototypes: int | None, seed: int) -> Train
             yield Edges(number[edges.head], number[edges.tail], edges.weight)
 
     count = n_prototypes or prototypes.default_n_prototypes(len(ids))
-    sample = prototypes.draw_sample(len(ids), count, 4 * math.prod(problem.row_shape), seed)
+    sample = draw_sample(len(ids), count, 4 * math.prod(problem.row_shape), seed)
     rows = flat_rows(gather(problem.source, ids[sample]), problem.metric)
     return Trained(ids, Adjacency(len(ids), renumbered), count, sample, rows, _landmarks(problem, ids))
 
@@ -62,9 +60,7 @@ def principal_components(problem: Problem, trained: Trained, n_components: int, 
     -------
     float32 (n_trained, at most n_components)
     """
-    mean = trained.sample_rows.mean(axis=0)
-    some = trained.sample_rows[:: -(-len(trained.sample_rows) // MOST_ROWS_FOR_AXES)] - mean
-    _, _, axes = randomized_svd(some, min(n_components, *some.shape), random_state=seed)
+    mean, axes = trained.sample_rows.mean(axis=0), principal_axes(trained.sample_rows, n_components, seed)
     components, done = np.empty((len(trained.ids), len(axes)), np.float32), 0
     for ids, rows in read_blocks(problem.source, trained.ids):
         components[done : done + len(ids)] = flat_rows(rows, problem.metric) @ axes.T - mean @ axes.T

@@ -17,12 +17,12 @@ from pumascale.tasks.training import artefact
 from pumascale.tasks.training.decoding import without_gradients
 from pumascale.tasks.training.fit import fit
 from pumascale.tasks.training.layout import LayoutOptions
+from pumascale.tasks.training.medoids import choose_prototypes
 from pumascale.tasks.training.networks import Networks
 from pumascale.tasks.training.outcome import describe
 from pumascale.tasks.training.problem import read_problem
 from pumascale.tasks.training.prototypes import (
     PrototypeAttention,
-    choose_prototypes,
     default_n_prototypes,
     prototype_encoder,
     top_k,
