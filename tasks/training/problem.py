@@ -146,11 +146,15 @@ def read_landmarks(parameters: TrainingParameters) -> NDArray[np.float32] | None
     return np.asarray(arrays.read_rows(array, 0, array.shape[0]))
 
 
+def validation_edges(problem: Problem, parameters: TrainingParameters, batch_size: int) -> Edges:
+    """The edges of held-out rows that `val_loss` is taken of."""
+    row_nbytes = 4 * math.prod(problem.row_shape)
+    return splits.draw_validation(problem.validation, row_nbytes, batch_size, parameters.random_state)
+
+
 def validation_batches(problem: Problem, parameters: TrainingParameters, batch_size: int) -> Batches | None:
     """The rows at both ends of the validation edges, and where the tails are held; None without such edges."""
-    edges = splits.draw_validation(
-        problem.validation, 4 * math.prod(problem.row_shape), batch_size, parameters.random_state
-    )
+    edges = validation_edges(problem, parameters, batch_size)
     if len(edges) == 0:
         return None
     batches = {name: _rows_of(problem, ids) for name, ids in (("head", edges.head), ("tail", edges.tail))}

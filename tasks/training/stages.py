@@ -12,13 +12,15 @@ from keras import ops
 from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import TrainingParameters
+from pumascale.tasks.storage.rows import read_ids
 from pumascale.tasks.training import layout, prototypes, splits
 from pumascale.tasks.training.adjacency import draw_edges
 from pumascale.tasks.training.callbacks import Progress, build_logs
 from pumascale.tasks.training.checkpoints import Checkpoint, KeepLayout, saving_on_sigterm
 from pumascale.tasks.training.medoids import choose_prototypes
-from pumascale.tasks.training.problem import Problem, validation_batches
+from pumascale.tasks.training.problem import Problem, validation_edges
 from pumascale.tasks.training.prototypes import PrototypeAttention
+from pumascale.tasks.training.sampling import Edges
 from pumascale.tasks.training.terms import Term
 from pumascale.tasks.training.trained import Trained, flat_rows, principal_components, read_trained
 
@@ -104,18 +106,22 @@ class Watch:
         self.n_reports = min(parameters.loss_report_frequency, problem.n_epochs)
         count = min(2 * problem.n_training_edges, splits.MOST_VALIDATION_EDGES)
         self.sample = draw_edges(trained.adjacency, count, parameters.random_state)
-        batches = validation_batches(problem, parameters, parameters.batch_size)
-        self.attended = batches and [self._attend(flat_rows(batches[end], problem.metric)) for end in ("head", "tail")]
+        edges = validation_edges(problem, parameters, parameters.batch_size)
+        self.attended = self._attend(problem, edges) if len(edges) else []
         self.landmarks = trained.landmarks
         self.landmark_weight = min(1.0, parameters.landmark_loss_weight)
         self.history: History = keeper.resumed.history if keeper.resumed else {}
         self.logs = build_logs(parameters, self.history)
 
-    def _attend(self, rows: NDArray[np.float32]) -> tuple[Any, Any]:
-        # The prototypes of a row stay the same while their places move. Small blocks: each holds several copies of its
-        # scores, 8 MB at 8,192 prototypes.
+    def _attend(self, problem: Problem, edges: Edges) -> list[tuple[Any, Any]]:
+        """The prototypes and their weights of the rows at both ends: they stay the same while their places move."""
+        ids, ends = np.unique([edges.head, edges.tail], return_inverse=True)
+        rows = flat_rows(read_ids(problem.source, ids), problem.metric)
+        # Small blocks: each holds several copies of its scores, 8 MB at 8,192 prototypes.
         blocks = [self.layer.attend(rows[start : start + 256]) for start in range(0, len(rows), 256)]
-        return ops.concatenate([chosen for chosen, _ in blocks]), ops.concatenate([weight for _, weight in blocks])
+        attended = [ops.concatenate(parts) for parts in zip(*blocks, strict=True)]
+        chosen, weight = ([ops.take(values, at, axis=0) for at in ends.reshape(2, -1)] for values in attended)
+        return list(zip(chosen, weight, strict=True))
 
     def __call__(self, epoch: int, places: NDArray[np.float32]) -> None:
         """Report after `epoch` epochs."""
