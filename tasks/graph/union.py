@@ -8,6 +8,7 @@ as a guest, data included. So the transpose of the union is one shuffle of direc
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import fuzzy
@@ -60,18 +61,21 @@ def gather_edges(plan: Plan, kind: str, partition: int) -> Directed:
     return head, tail, strength
 
 
+@njit(cache=True)
 def owners(partitions_of: NDArray[np.int32], other: NDArray[np.int32]) -> NDArray[np.int32]:
     """The first partition that both ends of each pair joined, int32 (e,); -1 where there is none.
 
     Parameters
     ----------
     partitions_of, other : int32 (e, overlap)
-        What the ends joined.
+        What the ends joined; -1 is none.
     """
-    shared = (partitions_of[:, :, None] == other[:, None, :]).any(axis=2)
-    none = np.iinfo(np.int32).max
-    first = np.where(shared, partitions_of, none).min(axis=1)
-    return np.where(first == none, -1, first).astype(np.int32)
+    first = np.full(len(partitions_of), -1, np.int32)
+    for edge in range(len(first)):
+        for partition in partitions_of[edge]:
+            if partition >= 0 and (other[edge] == partition).any() and (first[edge] < 0 or partition < first[edge]):
+                first[edge] = partition
+    return first
 
 
 def edge_owners(plan: Plan, head: NDArray[np.int64], tail: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -118,8 +122,7 @@ def with_guests(
     """
     ends = np.concatenate([head, tail])
     order = np.argsort(joined)
-    place = np.searchsorted(joined, ends, sorter=order)
-    place = order[np.minimum(place, len(joined) - 1)]
+    place = order[np.minimum(np.searchsorted(joined[order], ends), len(joined) - 1)]
     is_guest = joined[place] != ends
     guests, at = np.unique(ends[is_guest], return_inverse=True)
     place[is_guest] = len(joined) + at
