@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -34,10 +35,14 @@ class Browser:
         def shown(driver: webdriver.Chrome) -> WebElement | None:
             return next((found for found in driver.find_elements(By.XPATH, xpath) if found.is_displayed()), None)
 
-        return WebDriverWait(self.driver, seconds).until(shown, f"{xpath} is not on {self.driver.current_url}")
+        return self._patience(seconds).until(shown, f"{xpath} is not on {self.driver.current_url}")
 
     def click(self, xpath: str) -> None:
-        self.see(xpath).click()
+        self._patience().until(lambda _: self.see(xpath).click() or True)
+
+    def _patience(self, seconds: float = 60) -> WebDriverWait:
+        # The page draws itself anew while it loads: what was found a moment ago may be another element now.
+        return WebDriverWait(self.driver, seconds, ignored_exceptions=[StaleElementReferenceException])
 
     def fill(self, label: str, text: str) -> None:
         """Type into the field of that label, over what is there."""
