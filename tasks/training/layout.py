@@ -6,7 +6,7 @@ are moved block by block, with their edges read from a file, so memory holds 16 
 
 The step of a row is `umap/layouts.py`'s (`_optimize_layout_euclidean_single_epoch`): an edge is due every
 `max(weight) / weight` epochs, attracts both its ends once in each direction, and repels `negative_sample_rate` rows
-drawn at random; gradients are clipped at 4, the rate falls linearly to 0. All of it in 32 bits.
+drawn at random; gradients are clipped at 4, the rate falls linearly to 0. It computes in 32 bits.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,8 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.training.adjacency import Adjacency
 
-ONE, TWO, STEEPEST, NEAREST = (
-    np.float32(1),
-    np.float32(2),
-    np.float32(4),
-    np.float32(0.001),
-)  # or numba computes in 64 bits
+# Of 32 bits, or numba computes in 64.
+ONE, TWO, STEEPEST, NEAREST = np.float32(1), np.float32(2), np.float32(4), np.float32(0.001)
 SAME_PLACE = np.float32(1e-30)  # a squared distance; slopes at smaller ones leave the 32 bits
 TABLE_SHIFT, LARGEST_BITS = 16, 0x7F7FFFFF
 

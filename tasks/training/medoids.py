@@ -11,7 +11,7 @@ from sklearn.utils.extmath import randomized_svd
 
 MOST_ROWS_FOR_CHOICE, MOST_BYTES_FOR_CHOICE = 131_072, 2**28
 MOST_ROWS_FOR_AXES = 20_000
-N_AXES = 64  # of k-means
+N_AXES, N_STEPS = 64, 3  # of k-means
 
 
 def draw_sample(n_rows: int, count: int, row_nbytes: int, seed: int) -> NDArray[np.int64]:
@@ -27,8 +27,8 @@ def principal_axes(rows: NDArray[np.float32], count: int, seed: int) -> NDArray[
     return np.asarray(axes, np.float32)
 
 
-def choose_prototypes(rows: NDArray[np.float32], count: int, seed: int, steps: int = 3) -> NDArray[np.int64]:
-    """Choose about `count` rows that stand for all: `steps` of k-means from random rows, then the nearest rows.
+def choose_prototypes(rows: NDArray[np.float32], count: int, seed: int) -> NDArray[np.int64]:
+    """Choose about `count` rows that stand for all: three steps of k-means from random rows, then the nearest rows.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def choose_prototypes(rows: NDArray[np.float32], count: int, seed: int, steps: i
     first = np.sort(generator.choice(len(rows), count, replace=False))
     short = rows if rows.shape[1] <= N_AXES else rows @ principal_axes(rows, N_AXES, seed).T
     centres = short[first]
-    for _ in range(steps):
+    for _ in range(N_STEPS):
         owner, _ = _nearest(short, centres)
         centres = _means(short, owner, centres)
     return _medoids(rows, _means(rows, owner, rows[first]))
