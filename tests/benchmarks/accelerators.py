@@ -1,0 +1,150 @@
+"""Training on an accelerator: steps per second, share of the device's peak, and how good the maps are.
+
+    KERAS_BACKEND=jax uv run python tests/benchmarks/accelerators.py DATA.npz [--n-epochs 10] [--n-workers 4]
+
+DATA.npz has X (n, d) and labels y. The graph is built once, then every network is trained in a process of its own with
+a tenth of the rows held out. The device's peak is what a product of two 8,192 x 8,192 matrices reaches in the network's
+dtype; a step's floating-point operations are six per weight and row: two forward, four backward. `--n-epochs` is that
+of the networks trained by gradients. Rooms only: no Prefect is needed. Prints a table in Markdown.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pumascale.tasks.storage import arrays, manifests
+
+SIZE, PRODUCTS = 8192, 5  # of the matrices that show the peak
+FIGURES = ("neighbor_recall", "trustworthiness", "label_accuracy")
+WIDE = {"hidden_units": [1024, 1024, 1024], "batch_size": 8192}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "prototypes": {},
+    "mlp, 3 x 100, batch 1,000": {"encoder": "mlp"},
+    "mlp, 3 x 1,024, batch 8,192": {"encoder": "mlp", **WIDE},
+    "the same in bfloat16": {"encoder": "mlp", **WIDE, "dtype_policy": "mixed_bfloat16"},
+}
+
+
+def train(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Train one network, place all rows and measure: figures of this process."""
+    from pumascale.tasks.parameters import TrainingParameters
+    from pumascale.tasks.quality.measure import measure
+    from pumascale.tasks.training import artefact
+    from pumascale.tasks.training.fit import fit
+
+    reports: list[tuple[float, int]] = []
+
+    def note(stage: str, done: int, total: int, values: dict[str, float]) -> None:
+        reports.append((time.perf_counter(), done))
+
+    place, parameters, began = f"{folder}/model", TrainingParameters(**settings), time.perf_counter()
+    fit(f"{folder}/rows", f"{folder}/graph", place, parameters, on_progress=note)
+    trained = time.perf_counter()
+    encoder = artefact.load_encoder(place)
+    places = encoder.predict(np.asarray(arrays.open_array(f"{folder}/rows")[:], np.float32), batch_size=8192, verbose=0)
+    placed = time.perf_counter()
+    arrays.create_array(f"{place}/map", shape=places.shape, dtype=places.dtype)[:] = places
+    quality = measure(
+        f"{folder}/rows", f"{place}/map", held_out=np.load(f"{place}/held_out.npy"), labels=f"{folder}/labels"
+    )
+    (first, before), (last, done) = reports[0], reports[-1]  # the first report has the compilation in it
+    speed = (done - before) / (last - first)
+    flops = 6 * 2 * parameters.batch_size * sum(int(np.prod(w.shape)) for w in encoder.weights if len(w.shape) == 2)
+    figures = {"quality": quality, "seconds": trained - began, "placing": placed - trained}
+    return figures | ({"speed": speed, "flops": speed * flops} if parameters.encoder == "mlp" else {})
+
+
+def peak(dtype: str) -> dict[str, Any]:
+    """The device's name and the floating-point operations per second of a large matrix product."""
+    import jax
+    from jax import numpy as jnp
+
+    left, right = jax.random.normal(jax.random.key(0), (2, SIZE, SIZE), dtype=jnp.dtype(dtype))
+    product = jax.jit(jnp.matmul)
+    product(left, right).block_until_ready()
+    began = time.perf_counter()
+    for _ in range(PRODUCTS):
+        result = product(left, right)
+    result.block_until_ready()
+    flops = 2 * SIZE**3 * PRODUCTS / (time.perf_counter() - began)
+    return {"device": jax.devices()[0].device_kind, "flops": flops}
+
+
+def alone(function: str, *arguments: Any) -> dict[str, Any]:
+    """What one of the functions above returns, in a process of its own."""
+    command = [sys.executable, __file__, "--alone", function, json.dumps(arguments)]
+    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=quiet)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def build(folder: str, n_workers: int) -> dict[str, Any]:
+    """The graph, on a local cluster."""
+    from pumascale.tasks.compute.bounded_map import bounded_map
+    from pumascale.tasks.compute.cluster import open_client, worker_memory
+    from pumascale.tasks.graph import pipeline
+    from pumascale.tasks.parameters import ComputeParameters, GraphParameters
+
+    with open_client(ComputeParameters(n_workers=n_workers)) as client:
+        began, source, graph = time.perf_counter(), f"{folder}/rows", f"{folder}/graph"
+        run, memory = partial(bounded_map, client), worker_memory(client)
+        manifest = pipeline.build(source, graph, GraphParameters(), run=run, worker_memory=memory)
+        manifests.commit(graph, manifest)
+        return manifest | {"seconds": time.perf_counter() - began}
+
+
+def compare(data: Path, n_workers: int, n_epochs: int | None) -> None:
+    """The whole table."""
+    with tempfile.TemporaryDirectory() as folder:
+        content = np.load(data)
+        for name, values in (("rows", content["X"]), ("labels", content["y"])):
+            arrays.create_array(f"{folder}/{name}", shape=values.shape, dtype=values.dtype)[:] = values
+        graph = build(folder, n_workers)
+        peaks = {dtype: alone("peak", dtype) for dtype in ("float32", "bfloat16")}
+        print(
+            f"{peaks['float32']['device']}, {os.cpu_count()} cores: {peaks['float32']['flops'] / 1e12:.1f} TFLOP/s in "
+            f"float32, {peaks['bfloat16']['flops'] / 1e12:.1f} in bfloat16; {graph['n_rows']} rows, {graph['n_edges']} "
+            f"edges, graph {graph['seconds']:.1f} s with {n_workers} workers, recall {graph['knn_recall']:.3f}\n\n"
+            "| network | trained rows | held-out rows | training, s | placing, s | steps/s | share of peak |\n"
+            f"{'|---' * 7}|"
+        )
+        for name, settings in NETWORKS.items():
+            epochs = {} if n_epochs is None or name == "prototypes" else {"n_epochs": n_epochs}
+            print(row(name, alone("train", folder, settings | epochs), peaks, settings), flush=True)
+            shutil.rmtree(f"{folder}/model")
+
+
+def row(name: str, found: dict[str, Any], peaks: dict[str, Any], settings: dict[str, Any]) -> str:
+    """One network's line."""
+    kinds = [found["quality"][kind] for kind in ("trained", "held_out")]
+    quality = [" / ".join(f"{kind[figure]:.3f}".lstrip("0") for figure in FIGURES) for kind in kinds]
+    peak = peaks["bfloat16" if "dtype_policy" in settings else "float32"]["flops"]
+    speed = [f"{found['speed']:.0f}", f"{found['flops'] / peak:.3f}"] if "speed" in found else ["-", "-"]
+    return "| " + " | ".join([name, *quality, f"{found['seconds']:.1f}", f"{found['placing']:.1f}", *speed]) + " |"
+
+
+def main() -> None:
+    """Read the command line."""
+    if sys.argv[1:2] == ["--alone"]:
+        print(json.dumps(globals()[sys.argv[2]](*json.loads(sys.argv[3]))))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--n-epochs", type=int)
+    parser.add_argument("--n-workers", type=int, default=max(1, (os.cpu_count() or 1) // 2))
+    asked = parser.parse_args()
+    compare(asked.data, asked.n_workers, asked.n_epochs)
+
+
+if __name__ == "__main__":
+    main()
