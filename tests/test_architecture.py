@@ -31,7 +31,7 @@ DOORS = {
     "build_graph": {"graph", "compute", "report"},
     "train_encoder": {"training", "report", "compute"},
     "write_embedding": {"embedding", "quality", "report", "compute"},
-    "measure_drift": {"quality", "report"},
+    "measure_drift": {"embedding", "quality", "report"},
     "write_rows": {"embedding", "report"},
     "export_map": {"embedding"},
     "export_model": {"training"},

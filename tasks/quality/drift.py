@@ -1,6 +1,7 @@
-"""Whether new rows are unlike the ones that a model was trained on: how far away their nearest trained row is.
+"""Whether new rows are unlike the ones that a model was trained on: how far from them, and how badly the map fits.
 
-One streamed pass over the trained rows, for a sample of both kinds; memory does not grow with the number of rows.
+One streamed pass over the trained rows, for a sample of each kind, and one for the places of those found nearest.
+Memory holds the samples and the trained rows' ids.
 """
 
 from typing import Any
@@ -9,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.quality.distances import EUCLIDEAN, distance_block, rounding
+from pumascale.tasks.quality.edge_loss import Fit, edge_loss, keep_nearest, strengths
 from pumascale.tasks.quality.ranks import except_itself
 from pumascale.tasks.quality.rows import candidate_blocks, draw
 from pumascale.tasks.storage import arrays
 from pumascale.tasks.storage.errors import InputError
-from pumascale.tasks.storage.rows import read_ids
+from pumascale.tasks.storage.rows import read_blocks, read_ids
 
 PERCENTILE = 99.0
+BATCH_ROWS = 1024  # through the encoder at once
 
 
 def drift(
@@ -24,6 +27,7 @@ def drift(
     *,
     first_new_row: int,
     n_trained: int | None = None,
+    fit: Fit | None = None,
     sample: int = 2000,
     metric: str = "euclidean",
     metric_kwds: dict[str, float] | None = None,
@@ -40,15 +44,18 @@ def drift(
     n_trained : int, optional
         How many rows of `reference` were trained on; None: all, or where it is `source` itself those before
         `first_new_row`.
+    fit : Fit, optional
+        The model, for the losses. Its held-out rows are no trained ones.
     sample : int
-        New rows, and trained rows, that are measured.
+        New rows, trained rows and held-out rows that are measured.
 
     Returns
     -------
     dict
         `drift` (0.01 is expected of rows like the trained ones), `threshold` (the 99th percentile), `median_trained`,
-        `median_new` (distances to the nearest trained row), `sample_trained`, `sample_new`. Rows that are not finite
-        are left out; empty without new rows.
+        `median_new` (distances to the nearest trained row), `sample_trained`, `sample_new`; with `fit` also
+        `edge_loss`, of the new rows, and `held_out_edge_loss`, which it is near where the map fits new rows as it fits
+        any that it has not seen. Rows that are not finite are left out; empty without new rows.
 
     Raises
     ------
@@ -62,13 +69,28 @@ def drift(
     if first_new_row >= new.shape[0]:
         return {}
     n_features = int(np.prod(new.shape[1:]))
-    known = draw(np.arange(n_trained), sample, random_state, n_features)
-    fresh = draw(np.arange(first_new_row, new.shape[0]), sample, random_state, n_features)
-    queries = np.concatenate([read_ids(trained, known), read_ids(new, fresh)])
-    nearest = nearest_distances(trained, queries, known, n_trained, metric, metric_kwds or {})
-    finite = np.isfinite(nearest)
-    is_new = np.arange(len(queries)) >= len(known)
-    return _compared(nearest[finite & ~is_new], nearest[finite & is_new])
+    held_out = np.empty(0, np.int64) if fit is None else fit.held_out[fit.held_out < n_trained]
+    candidates = np.delete(np.arange(n_trained), held_out)
+    known, held, fresh = (
+        draw(ids, sample, random_state, n_features)
+        for ids in (candidates, held_out, np.arange(first_new_row, new.shape[0]))
+    )
+    queries = np.concatenate([read_ids(trained, known), read_ids(trained, held), read_ids(new, fresh)])
+    k = 1 if fit is None else min(fit.n_neighbors, len(candidates)) - 1
+    distances, ids = nearest_rows(trained, queries, known, candidates, k, metric, metric_kwds or {})
+    finite = np.isfinite(distances[:, -1])
+    kinds = np.repeat(["trained", "held_out", "new"], [len(known), len(held), len(fresh)])
+    found = _compared(distances[finite & (kinds == "trained"), 0], distances[finite & (kinds == "new"), 0])
+    if fit is None or not found:
+        return found
+    places = _encode(fit, queries)
+    # Random pairs end in trained rows anywhere, the same for both kinds.
+    anywhere = places[finite & (kinds == "trained")]
+    for name, kind in (("edge_loss", "new"), ("held_out_edge_loss", "held_out")):
+        mine = finite & (kinds == kind)
+        if mine.any():
+            found[name] = _loss(trained, fit, distances[mine], ids[mine], places[mine], anywhere)
+    return found
 
 
 def _compared(before: NDArray[np.float64], after: NDArray[np.float64]) -> dict[str, Any]:
@@ -86,29 +108,52 @@ def _compared(before: NDArray[np.float64], after: NDArray[np.float64]) -> dict[s
     }
 
 
-def nearest_distances(
+def _loss(
+    trained: Any,
+    fit: Fit,
+    distances: NDArray[np.float64],
+    tails: NDArray[np.int64],
+    heads: NDArray[np.float32],
+    anywhere: NDArray[np.float32],
+) -> float:
+    """The loss of rows at `heads`, with edges to the trained rows `tails` (m, k), and pairs to those at `anywhere`."""
+    ids = np.unique(tails)
+    places = np.concatenate([_encode(fit, rows) for _, rows in read_blocks(trained, ids)])
+    attracted = np.square(heads[:, None] - places[np.searchsorted(ids, tails)], dtype=np.float64).sum(axis=-1)
+    drawn = np.random.default_rng(0).integers(0, len(anywhere), (len(heads), tails.shape[1]))
+    repelled = np.square(heads[:, None] - anywhere[drawn], dtype=np.float64).sum(axis=-1)
+    return edge_loss(strengths(distances).ravel(), attracted.ravel(), repelled.ravel(), fit)
+
+
+def _encode(fit: Fit, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([fit.encoder(rows[at : at + BATCH_ROWS]) for at in range(0, len(rows), BATCH_ROWS)])
+
+
+def nearest_rows(
     trained: Any,
     queries: NDArray[np.float32],
     known: NDArray[np.int64],
-    n_trained: int,
+    candidates: NDArray[np.int64],
+    k: int,
     metric: str,
     metric_kwds: dict[str, float],
-) -> NDArray[np.float64]:
-    """Distance of each query to its nearest trained row, float64 (q,); the first queries are the trained rows `known`.
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Each query's nearest candidates (ascending ids): distances float64 (q, k), ascending, and ids int64 (q, k).
 
-    Distances that differ from 0 by rounding only are 0; those of rows that are not finite are NaN.
+    The first queries are the trained rows `known`, each no candidate for itself. Distances that differ from 0 by
+    rounding only are 0; those of rows that are not finite are NaN, and infinity where there are too few candidates.
     """
-    nearest = np.full(len(queries), np.inf)
+    best, ids = np.full((len(queries), k), np.inf), np.full((len(queries), k), -1)
     whole: NDArray[np.bool_] = np.asarray(np.isfinite(queries).all(axis=1))
     queries = np.where(whole[:, None], queries, np.float32(0))
-    for block, rows in candidate_blocks(trained, np.arange(n_trained), len(queries)):
+    for block, rows in candidate_blocks(trained, candidates, len(queries)):
         usable = np.isfinite(rows).all(axis=1)
         distances = distance_block(queries, rows[usable], metric, metric_kwds)
         except_itself(distances, known, block[usable])
-        nearest = np.minimum(nearest, distances.min(axis=1, initial=np.inf))
-    nearest[~whole] = np.nan
-    nearest -= rounding(nearest[:, None], queries, metric)[:, 0]
-    return np.sqrt(np.maximum(nearest, 0)) if metric in EUCLIDEAN else nearest
+        keep_nearest(best, ids, distances, block[usable])
+    best[~whole] = np.nan
+    best -= rounding(best, queries, metric)
+    return np.sqrt(np.maximum(best, 0)) if metric in EUCLIDEAN else best, ids
 
 
 def _check(source: str, shape: tuple[int, ...], reference: str, trained: tuple[int, ...], n_trained: int) -> None:

@@ -14,7 +14,7 @@ BLOCK_VALUES = 2**22  # 16 MB in float32
 
 def read_ids(array: Any, ids: NDArray[np.int64]) -> NDArray[np.float32]:
     """The rows `ids` (ascending), flattened, float32 (len(ids), n_features)."""
-    return arrays.read_ids(array, ids).astype(np.float32).reshape(len(ids), -1)
+    return arrays.read_ids(array, ids).astype(np.float32).reshape(len(ids), math.prod(array.shape[1:]))
 
 
 def sample(n_rows: int, count: int, random_state: int = 42) -> NDArray[np.int64]:
