@@ -33,6 +33,7 @@ S3_OPTIONS: dict[str, Any] = {
 PART = re.compile(r"\.[0-9a-f]{12,32}\.part(ial)?$")
 FORSAKEN_SECONDS = 60.0
 USER = re.compile(r"^.*://[^/:@\[]*:(?!:|\d*(/|$))")  # a colon before the first slash that is no port's
+SIGNED = re.compile(r"^[^?]*\?(?=(.*&)?(x-amz-signature|x-goog-signature|signature|sig)=)", re.IGNORECASE)  # presigned
 S3_ATTEMPTS = 13  # with s3fs's waits of 0.1 s x 1.7^i, 15 s at most: an outage of a minute is waited out
 
 
@@ -60,8 +61,8 @@ def local_path(url: str) -> Path:
 
 
 def check_secret(url: str) -> None:
-    """Refuse a URL with a password in it: URLs are written into manifests, reports and the runs' pages."""
-    if found := USER.match(url):
+    """Refuse a URL with a password or a signature: URLs are written into manifests, reports and the runs' pages."""
+    if found := USER.match(url) or SIGNED.match(url):
         raise InputError(
             f"{found[0]}*** came with a secret in the URL, and URLs are written into manifests and reports. Expected "
             "it without: the secret belongs into the environment, a profile, or a block (deployments/credentials.py)."

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pumascale.tasks.storage import urls
+from pumascale.tasks.storage.errors import InputError
 
 
 def test_write_read_overwrite_remove(workspace: str) -> None:
@@ -115,3 +116,13 @@ def test_urls_of_one_place_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert urls.absolute("x") == urls.absolute(f"file://{tmp_path}/x") == str(tmp_path / "x")
     assert urls.absolute("s3://bucket/key/") == "s3://bucket/key"
     assert urls.join("s3://bucket/", "/a/", "b") == "s3://bucket/a/b"
+
+
+SIGNATURES = ["X-Amz-Credential=me&X-Amz-Signature=hunter2", "Expires=1&Signature=hunter2", "sv=1&sig=hunter2"]
+
+
+@pytest.mark.parametrize("query", SIGNATURES)
+def test_a_presigned_url_is_refused_and_not_said(query: str) -> None:
+    with pytest.raises(InputError, match=r"^https://host/rows\?\*\*\* came with a secret"):
+        urls.check_secret(f"https://host/rows?{query}")
+    urls.check_secret("https://host/rows?versionId=3&design=1")
