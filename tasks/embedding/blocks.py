@@ -137,7 +137,7 @@ def _run(
     step = read_rows_step(rows)
     plan = [(shard, block) for shard in shards for block in cut(*shard, step)]
     # Of the whole array, not of what is left to do: a run that goes on has the same batches as one that was not killed.
-    batch_size = min(job.batch_size, arrays.object_rows(array))
+    batch_size = even(min(step, arrays.object_rows(array)), job.batch_size)
     written: Future[None] | None = None
     n_bad = 0
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
@@ -167,6 +167,11 @@ def read_rows_step(rows: zarr.Array[Any]) -> int:
     """Rows to read at once: whole chunks of the source, as many as fit 64 MB, at least one."""
     chunk = int(rows.chunks[0])
     return chunk * max(1, BLOCK_BYTES // (4 * prod(rows.shape[1:]) * chunk))
+
+
+def even(n_rows: int, most: int) -> int:
+    """Rows of each of as few batches of at most `most` rows as hold `n_rows`: none is padded by much."""
+    return -(-n_rows // -(-n_rows // most))
 
 
 def cut(start: int, stop: int, step: int) -> list[Range]:

@@ -76,7 +76,7 @@ def test_the_network_sees_batches_of_one_size_in_its_own_row_shape(workspace: st
         return project(rows)
 
     encode(source, encoder, f"{workspace}/map", row_shape=(4, 3), out_shape=(2,), batch_size=64)
-    assert shapes == {(64, 4, 3)}
+    assert shapes == {(60, 4, 3)}  # as many batches as of 64 rows, and hardly a row of padding
 
 
 @pytest.mark.parametrize("n_rows_before_death", [0, 700, 1500, 2500])
