@@ -9,30 +9,40 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.extmath import randomized_svd
 
+from pumascale.tasks.training.draws import AXES, FIRST_MEDOIDS, SAMPLE, draw
+from pumascale.tasks.training.splits import mask
+
 MOST_ROWS_FOR_CHOICE, MOST_BYTES_FOR_CHOICE = 131_072, 2**28
 MOST_ROWS_FOR_AXES = 20_000
 N_AXES, N_STEPS = 64, 3  # of k-means
 
 
-def draw_sample(n_rows: int, count: int, row_nbytes: int, seed: int) -> NDArray[np.int64]:
+def draw_sample(among: NDArray[np.bool_], count: int, row_nbytes: int, seed: int) -> NDArray[np.int64]:
     """The rows that `count` prototypes are chosen from: at most 131,072 and 256 MB of them, int64 ascending."""
-    most = min(n_rows, max(count, min(MOST_ROWS_FOR_CHOICE, MOST_BYTES_FOR_CHOICE // row_nbytes)))
-    return np.sort(np.random.Generator(np.random.Philox(key=[seed, 4])).choice(n_rows, most, replace=False))
+    most = max(count, min(MOST_ROWS_FOR_CHOICE, MOST_BYTES_FOR_CHOICE // row_nbytes))
+    return draw(among, most, seed, SAMPLE)
 
 
-def principal_axes(rows: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float32]:
+def draw_of(ids: NDArray[np.int64], count: int, seed: int, purpose: int) -> NDArray[np.int64]:
+    """Draw `count` of the rows `ids` (ascending): indices into them, int64 ascending."""
+    return np.searchsorted(ids, draw(mask(ids, int(ids[-1]) + 1), count, seed, purpose))
+
+
+def principal_axes(rows: NDArray[np.float32], ids: NDArray[np.int64], count: int, seed: int) -> NDArray[np.float32]:
     """The directions of largest variance, by a sample: float32 (at most `count`, n_features), orthonormal."""
-    some = rows[:: -(-len(rows) // MOST_ROWS_FOR_AXES)] - rows.mean(axis=0)
+    some = rows[draw_of(ids, MOST_ROWS_FOR_AXES, seed, AXES)] - rows.mean(axis=0)
     _, _, axes = randomized_svd(some, min(count, *some.shape), random_state=seed)
     return np.asarray(axes, np.float32)
 
 
-def choose_prototypes(rows: NDArray[np.float32], count: int, seed: int) -> NDArray[np.int64]:
+def choose_prototypes(rows: NDArray[np.float32], ids: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
     """Choose about `count` rows that stand for all: three steps of k-means from random rows, then the nearest rows.
 
     Parameters
     ----------
     rows : float32 (n_rows, n_features)
+    ids : int64 (n_rows,)
+        Of the rows in the source, ascending: by them the random ones are drawn.
 
     Returns
     -------
@@ -41,9 +51,8 @@ def choose_prototypes(rows: NDArray[np.float32], count: int, seed: int) -> NDArr
     """
     if count >= len(rows):
         return np.arange(len(rows))
-    generator = np.random.Generator(np.random.Philox(key=[seed, 3]))
-    first = np.sort(generator.choice(len(rows), count, replace=False))
-    short = rows if rows.shape[1] <= N_AXES else rows @ principal_axes(rows, N_AXES, seed).T
+    first = draw_of(ids, count, seed, FIRST_MEDOIDS)
+    short = rows if rows.shape[1] <= N_AXES else rows @ principal_axes(rows, ids, N_AXES, seed).T
     centres = short[first]
     for _ in range(N_STEPS):
         owner, _ = _nearest(short, centres)

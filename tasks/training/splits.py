@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pumascale.tasks.training.draws import HELD_OUT, draw
 from pumascale.tasks.training.sampling import Edges
 
 MOST_HELD_OUT = 20_000
@@ -27,8 +28,7 @@ class Split:
 def hold_out(n_rows: int, share: float, seed: int) -> NDArray[np.int64]:
     """Draw the held-out rows: `share` of them, at most 20,000, ascending."""
     count = min(int(n_rows * share), MOST_HELD_OUT)
-    drawn = np.random.Generator(np.random.Philox(key=[seed, 0])).choice(n_rows, count, replace=False)
-    return np.sort(drawn).astype(np.int64)
+    return draw(np.ones(n_rows, bool), count, seed, HELD_OUT)
 
 
 def mask(ids: NDArray[np.int64], n_rows: int) -> NDArray[np.bool_]:

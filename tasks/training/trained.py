@@ -40,9 +40,10 @@ def read_trained(problem: Problem, n_prototypes: int | None, seed: int) -> Train
             yield Edges(number[edges.head], number[edges.tail], edges.weight)
 
     count = n_prototypes or prototypes.default_n_prototypes(len(ids))
-    sample = draw_sample(len(ids), count, 4 * math.prod(problem.row_shape), seed)
-    rows = flat_rows(gather(problem.source, ids[sample]), problem.metric)
-    return Trained(ids, Adjacency(len(ids), renumbered), count, sample, rows, _landmarks(problem, ids))
+    sample = draw_sample(problem.in_training, count, 4 * math.prod(problem.row_shape), seed)
+    rows = flat_rows(gather(problem.source, sample), problem.metric)
+    adjacency = Adjacency(len(ids), renumbered)
+    return Trained(ids, adjacency, count, np.searchsorted(ids, sample), rows, _landmarks(problem, ids))
 
 
 def flat_rows(rows: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
@@ -60,7 +61,8 @@ def principal_components(problem: Problem, trained: Trained, n_components: int, 
     -------
     float32 (n_trained, at most n_components)
     """
-    mean, axes = trained.sample_rows.mean(axis=0), principal_axes(trained.sample_rows, n_components, seed)
+    rows, sampled = trained.sample_rows, trained.ids[trained.sample]
+    mean, axes = rows.mean(axis=0), principal_axes(rows, sampled, n_components, seed)
     components, done = np.empty((len(trained.ids), len(axes)), np.float32), 0
     for ids, rows in read_blocks(problem.source, trained.ids):
         components[done : done + len(ids)] = flat_rows(rows, problem.metric) @ axes.T - mean @ axes.T

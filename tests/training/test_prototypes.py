@@ -94,7 +94,8 @@ def test_an_angular_metric_forgets_the_length() -> None:
 
 
 def test_prototypes_are_rows_that_cover_the_data(digits: NDArray[np.float32]) -> None:
-    chosen = choose_prototypes(digits, 60, 0)
+    ids = np.arange(600)
+    chosen = choose_prototypes(digits, ids, 60, 0)
 
     def cover(ids: NDArray[np.int64]) -> float:
         squared = np.sum((digits[:, None] - digits[None, ids]) ** 2, axis=-1)
@@ -103,8 +104,8 @@ def test_prototypes_are_rows_that_cover_the_data(digits: NDArray[np.float32]) ->
     random = np.random.default_rng(0).choice(600, len(chosen), replace=False)
     assert 50 <= len(chosen) <= 60
     assert cover(chosen) < cover(random)
-    np.testing.assert_array_equal(chosen, choose_prototypes(digits, 60, 0))
-    assert len(choose_prototypes(digits, 600, 0)) == 600
+    np.testing.assert_array_equal(chosen, choose_prototypes(digits, ids, 60, 0))
+    assert len(choose_prototypes(digits, ids, 600, 0)) == 600
 
 
 @pytest.mark.parametrize(("n_rows", "count"), [(10, 10), (1700, 1024), (20_000, 5000), (10**6, 8192)])
