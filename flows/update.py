@@ -15,7 +15,7 @@ from pumascale.tasks.build_graph import build_graph
 from pumascale.tasks.measure_drift import measure_drift
 from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters
 from pumascale.tasks.preflight import preflight_update
-from pumascale.tasks.recipe import read_recipe, write_landmarks
+from pumascale.tasks.recipe import PULL, read_recipe, write_landmarks
 from pumascale.tasks.stage import Stage, summarize
 from pumascale.tasks.train_encoder import train_encoder
 from pumascale.tasks.write_embedding import write_embedding
@@ -61,13 +61,13 @@ def update(
 def _retrain(
     source: str, since: Appended, workspace: str | None, compute: ComputeParameters, salt: str | None
 ) -> tuple[Stage, ...]:
-    """A model of all rows, made as the old one was, a sample of rows held where the old map has them."""
+    """A model of all rows, made as the old one was, the old rows held where the old map has them."""
     graph, training, own = read_recipe(since.model)
     workspace = workspace or own
     built = build_graph(source, workspace, graph, compute, salt)
     if since.previous is not None:
-        places = write_landmarks(workspace, since.previous, built.manifest["n_rows"], training.random_state)
-        training = training.model_copy(update={"landmark_positions": places})
+        places = write_landmarks(workspace, since.previous, built.manifest["n_rows"])
+        training = training.model_copy(update={"landmark_positions": places, "landmark_loss_weight": PULL})
     return built, train_encoder(source, built.url, workspace, training, salt)
 
 

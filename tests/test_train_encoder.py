@@ -31,7 +31,7 @@ def test_an_update_that_goes_on_holds_the_same_landmarks(tmp_path: Path) -> None
     arrays.write_whole(str(tmp_path / "embedding"), np.zeros((20, 2), np.float32))
 
     def place() -> str:
-        held = write_landmarks(str(tmp_path), str(tmp_path), n_rows=30, random_state=0)
+        held = write_landmarks(str(tmp_path), str(tmp_path), n_rows=30)
         return model_place("graph", str(tmp_path), TrainingParameters(landmark_positions=held))
 
     assert place() == place()
