@@ -140,7 +140,8 @@ def test_the_users_optimizer_callbacks_and_logs(
     assert len(lines) > 1
     assert len({line["val_loss"] for line in lines}) == 1
     weights = (artefact.load_encoder(place).get_weights() for place in (trained[0], str(tmp_path / "model")))
-    assert all((one != other).any() for one, other in zip(*weights, strict=True))
+    # But for the last bias, which shifts the whole map: no loss sees that, so only rounding would move it.
+    assert all((one != other).any() for one, other in list(zip(*weights, strict=True))[:-1])
     assert [name for name in urls.list_objects(f"{workspace}/board") if name.startswith("events.out.tfevents.")]
 
 
