@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pumascale.tasks.appended import Appended
 from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters
@@ -246,13 +247,17 @@ def _report(place: str, model: str, labels: str | None, texts: str | None, manif
         loss_picture=urls.read_bytes(urls.join(model, "loss.png")),
         quality=manifest["quality"],
         tables=_tables(model, manifest),
-        texts=None if texts is None else [str(text) for text in np.asarray(arrays.open_labels(texts)[:])],
+        texts=None if texts is None else partial(_texts_of, texts),
     )
     urls.write_bytes(urls.join(place, "report.html"), page.encode())
     first = headline(manifest, "n_rows", "rows_added", "seconds")
     publish_markdown("write-embedding", stage_table("write_embedding", manifest), first)
     publish_markdown("quality", quality_table(manifest["quality"]), "On trained and on held-out rows")
     publish_picture("map", picture, "The map")
+
+
+def _texts_of(url: str, ids: NDArray[np.int64]) -> list[str]:
+    return [str(text) for text in arrays.read_ids(arrays.open_labels(url), ids)]
 
 
 def _tables(model: str, manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:

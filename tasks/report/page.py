@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def make_page(
     loss_picture: bytes | None,
     quality: dict[str, Any],
     tables: dict[str, dict[str, Any]],
-    texts: list[str] | None = None,
+    texts: Callable[[NDArray[np.int64]], list[str]] | None = None,
     random_state: int = 42,
 ) -> str:
     """The page as HTML that needs no network.
@@ -40,8 +41,8 @@ def make_page(
         A PNG of the map for readers that run no scripts, such as a mail's.
     tables : dict
         Title to figures: the graph, the training, the parameters.
-    texts : list of str, optional
-        What the pointer shows for each row.
+    texts : callable, optional
+        From the ids of the rows that are drawn, int64 (m,), ascending, to what the pointer shows for each.
     """
     ids = _sample(points, random_state)
     x, y = plane(points[ids])
@@ -56,7 +57,7 @@ def make_page(
         "names": classes.names,
         "counts": classes.counts,
         "colors": classes.colors,
-        "texts": None if texts is None else [texts[row] for row in ids],
+        "texts": None if texts is None else texts(ids),
     }
     note = f"{len(points):,} rows" + (f", a sample of {len(ids):,} drawn" if len(ids) < len(points) else "")
     parts = {

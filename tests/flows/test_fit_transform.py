@@ -122,8 +122,14 @@ def test_fit_then_transform_of_new_rows(
     source, _ = digits
     trained = fit(source, str(tmp_path / "work"), graph=GRAPH, training=TRAINING, compute=COMPUTE)
     new, _ = write_digits(str(tmp_path / "new"), 60)
-    written = transform(new, trained["model"], target=str(tmp_path / "map"))
+    texts = np.array([f"text of {row}" for row in range(60)], dtype=np.dtypes.StringDType())
+    zarr.create_array(tmp_path / "texts", data=texts, chunks=(7,))
+    shown = EmbeddingParameters(texts=str(tmp_path / "texts"))
+    written = transform(new, trained["model"], target=str(tmp_path / "map"), embedding=shown)
     assert written["n_rows"] == 60
+    page = (Path(written["embedding"]) / "report.html").read_text()
+    assert '"texts": ["text of 0", ' in page
+    assert page.count("text of ") == 60
     assert (written["graph"], written["model"]) == (trained["graph"], trained["model"])
     assert written["embedding"].startswith(str(tmp_path / "work" / "embeddings"))
     # Served without pumascale, the encoder gives the same places.

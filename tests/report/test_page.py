@@ -39,6 +39,10 @@ def page_of(points: NDArray[Any], classes: Classes, **changes: Any) -> str:
     return make_page(points, classes, **(parts | changes))
 
 
+def texts_of(ids: NDArray[np.int64]) -> list[str]:
+    return [f"text of {row}" for row in ids]
+
+
 def ready(document: str) -> int:
     found = re.search(r'data-ready="(\d+)"', document)
     return int(found[1]) if found else -1
@@ -59,8 +63,7 @@ def test_any_number_of_components(tmp_path: Path, n_components: int) -> None:
 
 
 def test_a_hand_zooms_pans_and_points(tmp_path: Path, points: NDArray[np.float32], classes: Classes) -> None:
-    texts = [f"text of {row}" for row in range(300)]
-    (tmp_path / "report.html").write_text(page_of(points, classes, texts=texts))
+    (tmp_path / "report.html").write_text(page_of(points, classes, texts=texts_of))
     with open_browser(tmp_path / "profile") as browser:
         run, hand = browser.driver.execute_script, ActionChains(browser.driver)
         browser.driver.get((tmp_path / "report.html").as_uri())
@@ -83,7 +86,7 @@ def test_texts_stay_text(tmp_path: Path, points: NDArray[np.float32]) -> None:
     """In the title, a label, a row's text and a parameter; the pointer rests on row 0 and a class is chosen."""
     classes = classes_of(np.repeat([0, 1], 150), [HOSTILE, "<b>plain</b>"])
     page = page_of(
-        points, classes, title=HOSTILE, tables={HOSTILE: {HOSTILE: HOSTILE}}, texts=[HOSTILE] * 300,
+        points, classes, title=HOSTILE, tables={HOSTILE: {HOSTILE: HOSTILE}}, texts=lambda ids: [HOSTILE] * len(ids),
         quality={"trained": {HOSTILE: HOSTILE}},
     )  # fmt: skip
     act = "point({offsetX: left + scale * x[0], offsetY: top_ - scale * y[0]}); legend.children[0].click();"
@@ -116,7 +119,7 @@ def test_a_reader_without_scripts_has_the_map_as_a_picture(points: NDArray[np.fl
 
 def test_above_200_000_points_a_sample_is_drawn(tmp_path: Path) -> None:
     points = np.random.default_rng(0).normal(size=(200_001, 2)).astype(np.float32)
-    page = page_of(points, read_classes(None, 200_001), texts=[f"text of {row}" for row in range(200_001)])
+    page = page_of(points, read_classes(None, 200_001), texts=texts_of)
     assert "200,001 rows, a sample of 200,000 drawn" in page
     assert len(set(re.findall(r'"text of (\d+)"', page))) == 200_000
     assert ready(browse(tmp_path, page, "--dump-dom")) == 200_000
