@@ -45,16 +45,21 @@ class Browser:
         return WebDriverWait(self.driver, seconds, ignored_exceptions=[StaleElementReferenceException])
 
     def fill(self, label: str, text: str) -> None:
-        """Type into the field of that label, over what is there."""
-        field = self.see(f"//label[starts-with(., '{label}')]/{FIELD}//*[self::input or self::textarea]")
-        field.send_keys(Keys.CONTROL, "a")
-        field.send_keys(text)
+        """Type into the field of that label, over what is there, until the text stands in it."""
+        field = f"//label[starts-with(., '{label}')]/{FIELD}//*[self::input or self::textarea]"
+
+        def typed(_: webdriver.Chrome) -> bool:
+            self.see(field).send_keys(Keys.CONTROL, "a")
+            self.see(field).send_keys(text)
+            return self.see(field).get_attribute("value") == text
+
+        self._patience().until(typed, f"{label} does not take {text}")
 
     def photograph(self, name: str) -> None:
         """A screenshot from the top of the page."""
         self.driver.execute_script("document.querySelectorAll('*').forEach(one => one.scrollTop = 0)")
         OUTPUT.mkdir(exist_ok=True)
-        self.driver.save_screenshot(str(OUTPUT / name))
+        assert self.driver.save_screenshot(str(OUTPUT / name))
 
 
 FIELD = "ancestor::div[contains(@class, 'group')][1]"

@@ -4,24 +4,23 @@ Screenshots land in `tests/output`, which git ignores; the README's are made fro
 """
 
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import urlparse
 
 from selenium.common.exceptions import TimeoutException
 
 from pumascale.tasks.demo_source import write_digits
-from pumascale.tasks.storage import manifests
+from pumascale.tasks.storage import manifests, urls
 from tests.deployments.browser import FIELD, Browser
-from tests.deployments.runs import completed, find, only, read
+from tests.deployments.runs import completed, find, made, read
 from tests.deployments.server import Server
 
 
-def test_from_the_form_to_the_map(server: Server, browser: Browser, tmp_path: Path) -> None:
+def test_from_the_form_to_the_map(server: Server, browser: Browser, s3: str) -> None:
     deployment = find(server, "fit-transform")["id"]
-    source, labels = write_digits(str(tmp_path))
+    source, labels = write_digits(s3)
     browser.driver.get(f"{server.ui}/v2/deployments/deployment/{deployment}/run")
     browser.fill("source", source)
-    browser.fill("workspace", str(tmp_path / "work"))
+    browser.fill("workspace", urls.join(s3, "work"))
     browser.click(f"//label[starts-with(., 'labels')]/{FIELD}//button[.='str']")
     browser.fill("labels", labels)
     browser.fill("N Neighbors", "12")
@@ -31,9 +30,12 @@ def test_from_the_form_to_the_map(server: Server, browser: Browser, tmp_path: Pa
     run = urlparse(browser.driver.current_url).path.rsplit("/", 1)[-1]
     assert set(completed(server, run).values()) == {"Completed"}
     assert read(server, run)["parameters"]["graph"]["n_neighbors"] == 12
-    graph = manifests.read_manifest(str(only(tmp_path, "work/graphs/*")))
+    graph = manifests.read_manifest(made(s3, "graphs"))
     assert graph is not None
     assert graph["parameters"]["n_neighbors"] == 12
+    embedding = made(s3, "embeddings")
+    assert manifests.read_manifest(embedding)
+    assert urls.is_object(urls.join(embedding, "report.html"))
     check_picture(browser)
 
 
