@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from tests.deployments.browser import Browser, open_browser
-from tests.deployments.runs import read, request, started, wait, wait_until
+from tests.deployments.runs import end_all, read, request, started, wait, wait_until
 from tests.deployments.server import POOL, Server
 
 
@@ -44,6 +44,16 @@ def server(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator
         for name in ("worker", "server"):
             if name in server.running:
                 server.stop(name)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever became of a test: the next one finds server and worker, and no run that holds a slot."""
+    yield
+    if "server" in request.fixturenames:
+        running = request.getfixturevalue("server")
+        running.restore()
+        end_all(running)
 
 
 @pytest.fixture

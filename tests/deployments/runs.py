@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,23 @@ def processes(run: str) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found
+
+
+def end_all(server: Server) -> None:
+    """End every run that goes on, and those that nobody has taken yet; what a schedule has planned stays."""
+    active = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING"]}}}}
+    for run in post(server, "flow_runs/filter", active).json():
+        if run["auto_scheduled"] and run["state_type"] == "SCHEDULED":
+            continue
+        post(server, f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLED"}})
+        kill_processes(run["id"])
+
+
+def kill_processes(run: str) -> None:
+    """End every process of the run, as the system does where memory is short."""
+    for process in processes(run):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def made(bucket: str, kind: str) -> str:

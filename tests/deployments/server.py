@@ -82,6 +82,13 @@ class Server:
             process.kill()
             process.wait()
 
+    def restore(self) -> None:
+        """Start again what a test that failed has left stopped."""
+        if "server" not in self.running:
+            self.start_server()
+        if "worker" not in self.running:
+            self.start_worker()
+
     def kill(self, name: str) -> None:
         """End the server or the worker as a power cut would, with every process that came from it."""
         process = self.running.pop(name)
