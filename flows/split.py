@@ -7,11 +7,13 @@ a stage makes has its place by what was asked for, so the next one finds it ther
 from functools import partial
 from typing import Any, cast
 
-from prefect import flow, runtime
+from prefect import Flow, flow, get_run_logger, runtime
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelling
 
 from pumascale.flows.fit_transform import DEFAULT_COMPUTE, DEFAULT_EMBEDDING, DEFAULT_GRAPH, DEFAULT_TRAINING
 from pumascale.tasks.build_graph import graph_place
@@ -26,7 +28,16 @@ from pumascale.tasks.write_embedding import embedding_place
 POLL_SECONDS = 5  # between two looks at a run that is waited for
 
 
-@flow(name="split")
+def cancel_stages(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Cancel the run that a cancelled parent waits for, on whichever machine it is: nobody else would."""
+    with get_client(sync_client=True) as client:
+        asked = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]))
+        for run in client.read_flow_runs(flow_run_filter=asked):
+            if run.state is not None and not run.state.is_final():
+                client.set_flow_run_state(run.id, Cancelling())
+
+
+@flow(name="split", on_cancellation=[cancel_stages])
 def split(
     source: str,
     workspace: str,
@@ -90,23 +101,32 @@ def run_stage_of(name: str, place: str, deployment: str, parameters: dict[str, A
 def run_to_its_end(deployment: str, parameters: dict[str, Any]) -> None:
     """Run a deployment and wait for its end.
 
-    A parent that is tried again finds the run that it started before, by its key; only one that ended badly since then
-    is started once more.
+    A parent that is tried again looks at the runs of its earlier attempts first, the oldest one first: one that ended
+    well is taken, and one that has not ended, or whose dead machine nobody has noticed yet, is waited for. Where none
+    of them ends well, it starts one of its own.
 
     Raises
     ------
     RuntimeError
         When the run did not end well: which one, and what it said.
     """
-    key = f"{runtime.flow_run.id}-{deployment}"
     ask = partial(run_deployment, deployment, parameters=parameters, poll_interval=POLL_SECONDS)
-    if _ended_badly(cast(FlowRun, ask(idempotency_key=key, timeout=0))):
-        key += f"-{runtime.flow_run.run_count}"
-    ended = cast(FlowRun, ask(idempotency_key=key))
-    if _ended_badly(ended):
-        said = ended.state and (ended.state.message or ended.state.name)
-        raise RuntimeError(f"{deployment}: the run {ended.name} ({ended.id}) did not end well: {said}")
+    for key in keys_of_attempts(deployment):
+        ended = cast(FlowRun, ask(idempotency_key=key))
+        if ended.state is not None and ended.state.is_completed():
+            return
+    said = ended.state and (ended.state.message or ended.state.name)
+    raise RuntimeError(f"{deployment}: the run {ended.name} ({ended.id}) did not end well: {said}")
 
 
-def _ended_badly(run: FlowRun) -> bool:
-    return run.state is not None and run.state.is_final() and not run.state.is_completed()
+def keys_of_attempts(deployment: str) -> list[str]:
+    """The keys of the runs that earlier attempts of this parent started, in their order, and that of this attempt."""
+    keys = [f"{runtime.flow_run.id}-{deployment}-{attempt}" for attempt in range(1, runtime.flow_run.run_count + 1)]
+    with get_client(sync_client=True) as client:
+        asked = FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=keys[:-1]))
+        started = {run.idempotency_key: run for run in client.read_flow_runs(flow_run_filter=asked)}
+    for run in started.values():
+        get_run_logger().info(
+            "%s: an earlier attempt started %s (%s), now %s", deployment, run.name, run.id, run.state_name
+        )
+    return [key for key in keys if key in started or key == keys[-1]]

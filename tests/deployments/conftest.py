@@ -1,5 +1,6 @@
 """What the tests here share: one server with its worker and the deployments, and one run that has ended well."""
 
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 
 from tests.deployments.browser import Browser, open_browser
 from tests.deployments.runs import end_all, read, request, started, wait, wait_until
 from tests.deployments.server import POOL, Server
+
+# Prefect's shortest heartbeat is 30 s; the rest is for a busy machine, on which a living run must not be given up.
+SILENCE = 45
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -74,3 +79,12 @@ def finished(server: Server, s3_server: str) -> Finished:
     wait(server, second)
     wait(server, run)
     return Finished(f"s3://{name}", run, second)
+
+
+@pytest.fixture
+def crash_automation(server: Server) -> Iterator[None]:
+    """Runs whose heartbeat stopped are marked crashed; afterwards nobody does."""
+    server.run(sys.executable, "deployments/automations.py", "--silence", str(SILENCE))
+    yield
+    for found in httpx.post(f"{server.api}/automations/filter", json={}, timeout=30).json():
+        httpx.delete(f"{server.api}/automations/{found['id']}", timeout=30)

@@ -1,7 +1,6 @@
 """What a night brings: a run is cancelled, a machine dies, the server restarts, a schedule comes due."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,12 +14,10 @@ from pumascale.tasks.storage import targets, urls
 from pumascale.tasks.training.checkpoints import load_checkpoint, save_checkpoint
 from tests.deployments.braked import Braked
 from tests.deployments.browser import Browser
-from tests.deployments.conftest import Finished
+from tests.deployments.conftest import SILENCE, Finished
 from tests.deployments.runs import completed, find, made, processes, read, stages, started, wait_until
 from tests.deployments.server import ROOT, Server
 
-# Prefect's shortest heartbeat is 30 s; the rest is for a busy machine, on which a living run must not be given up.
-SILENCE = 45
 MARK = 123.0
 FROM_CHECKPOINT = {"build_graph": "Cached", "train_encoder": "Completed", "write_embedding": "Completed"}
 
@@ -28,14 +25,6 @@ FROM_CHECKPOINT = {"build_graph": "Cached", "train_encoder": "Completed", "write
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("operations")
-
-
-@pytest.fixture
-def crash_automation(server: Server) -> Iterator[None]:
-    server.run(sys.executable, "deployments/automations.py", "--silence", str(SILENCE))
-    yield
-    for found in httpx.post(f"{server.api}/automations/filter", json={}, timeout=30).json():
-        httpx.delete(f"{server.api}/automations/{found['id']}", timeout=30)
 
 
 def mark(model: Path) -> None:

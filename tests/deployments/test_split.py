@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,20 @@ import pytest
 import yaml
 
 from pumascale.tasks.storage import manifests, urls
-from tests.deployments.runs import artifacts, find, only, post, request, start, wait, wait_until
+from tests.deployments.braked import Braked
+from tests.deployments.conftest import SILENCE
+from tests.deployments.runs import (
+    artifacts,
+    find,
+    logs,
+    only,
+    post,
+    read,
+    request,
+    start,
+    wait,
+    wait_until,
+)
 from tests.deployments.server import POOL, ROOT, Server
 
 GPU = "pumascale-gpu"
@@ -27,8 +41,22 @@ def runs_of(server: Server, kind: str, identity: str) -> list[dict[str, Any]]:
     return list(post(server, "flow_runs/filter", {kind: {"id": {"any_": [identity]}}}).json())
 
 
-def cancel(server: Server, run: str) -> None:
-    answer = post(server, f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLED"}}).json()
+def asked_for(server: Server, deployment: str, place: Path) -> list[str]:
+    """The ids of its runs for rows at that place, the oldest one first."""
+    runs = [run for run in runs_of(server, "deployments", deployment) if str(place) in str(run["parameters"])]
+    return [run["id"] for run in sorted(runs, key=lambda run: str(run["created"]))]
+
+
+def end(server: Server, run: str, state: str) -> None:
+    answer = post(server, f"flow_runs/{run}/set_state", {"state": {"type": state}}).json()
+    assert answer["status"] == "ACCEPT", answer
+
+
+def try_again(server: Server, run: str) -> None:
+    """What the button on the page of a run that ended badly does."""
+    answer = post(
+        server, f"flow_runs/{run}/set_state", {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}}
+    ).json()
     assert answer["status"] == "ACCEPT", answer
 
 
@@ -102,11 +130,74 @@ def test_a_stage_that_ends_badly_is_named_by_the_parent(server: Server, tmp_path
     made = split(server, asked)
     wait_until(lambda: runs_of(server, "deployments", viewer), 120, "the stage was not started", server)
     (stage,) = runs_of(server, "deployments", viewer)
-    cancel(server, stage["id"])
+    end(server, stage["id"], "CANCELLED")
     ended = wait(server, made)
     assert ended["state_type"] == "FAILED"
     assert stage["id"] in ended["state"]["message"]
     assert not (tmp_path / "work" / "graphs").exists()
+
+
+def lose_the_machine(server: Server, parent: str) -> None:
+    """Of the parent: somebody sees it at once, and tries it again on another one."""
+    server.kill("worker")
+    end(server, parent, "CRASHED")
+    try_again(server, parent)
+    server.start_worker()
+
+
+def waited_for(server: Server, run: str, stage: str) -> bool:
+    return any(
+        "an earlier attempt started" in line["message"] and stage in line["message"] for line in logs(server, run)
+    )
+
+
+def test_a_parent_that_is_tried_again_and_again_takes_what_its_earlier_attempts_started(
+    server: Server, tmp_path: Path
+) -> None:
+    viewer, asked = downstream(server), request(str(tmp_path)) | {"graph_deployment": "viewer/here"}
+    started = partial(asked_for, server, viewer, tmp_path)
+    parent = split(server, asked)
+    wait_until(started, 120, "the stage was not started", server)
+    lose_the_machine(server, parent)
+    wait_until(lambda: waited_for(server, parent, started()[0]), 120, "the stage was not found again", server)
+    assert len(started()) == 1
+    # The stage's machine was dead too, and only now somebody notices.
+    end(server, started()[0], "CRASHED")
+    wait_until(lambda: len(started()) == 2, 60, "no other stage was started", server)
+    lose_the_machine(server, parent)
+    wait_until(lambda: waited_for(server, parent, started()[1]), 120, "the second stage was not found again", server)
+    end(server, started()[1], "COMPLETED")
+    assert "though the run that makes it ended well" in wait(server, parent)["state"]["message"]
+    assert len(started()) == 2
+
+
+def test_a_cancelled_parent_cancels_its_stage(server: Server, tmp_path: Path) -> None:
+    viewer, asked = downstream(server), request(str(tmp_path)) | {"graph_deployment": "viewer/here"}
+    parent, started = split(server, asked), partial(asked_for, server, viewer, tmp_path)
+    wait_until(started, 120, "the stage was not started", server)
+    end(server, parent, "CANCELLING")
+    wait_until(lambda: read(server, started()[0])["state_type"] == "CANCELLED", 60, "the stage goes on", server)
+    assert wait(server, parent)["state_type"] == "CANCELLED"
+
+
+def test_a_machine_that_died_in_mid_stage_is_made_good_by_another_try(
+    server: Server, crash_automation: None, tmp_path: Path
+) -> None:
+    braked = Braked(tmp_path)
+    parent = split(server, braked.parameters)
+    braked.in_training(server)
+    server.kill("worker")
+    assert read(server, parent)["state_type"] == "RUNNING"
+    wait_until(lambda: read(server, parent)["state_type"] == "CRASHED", SILENCE + 30, "nobody noticed", server)
+    try_again(server, parent)
+    braked.brake.unlink()
+    server.start_worker()
+    ended = wait(server, parent)
+    assert ended["state_type"] == "COMPLETED", f"{ended['state']['message']}\n{server.log('worker')[-3000:]}"
+    assert {flow: sorted(state for state, _ in runs) for flow, runs in stages_of(server, tmp_path).items()} == {
+        "graph": ["COMPLETED"], "fit": ["COMPLETED", "CRASHED"], "transform": ["COMPLETED"],
+    }  # fmt: skip
+    assert manifests.read_manifest(str(only(tmp_path, "work/embeddings/*")))
 
 
 def test_a_deployment_that_is_not_there_is_refused_before_any_of_them_runs(server: Server, tmp_path: Path) -> None:
