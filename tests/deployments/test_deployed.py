@@ -119,7 +119,7 @@ def test_wrong_values_are_refused_before_a_machine_starts(server: Server, tmp_pa
     assert unknown.status_code == 409
 
 
-def test_the_form_has_every_parameter_with_help_bounds_and_order(server: Server) -> None:
+def test_the_form_has_every_parameter_with_help_bounds_choices_and_order(server: Server) -> None:
     schema = find(server, "fit-transform")["parameter_openapi_schema"]
     assert list(schema["properties"]) == [
         "source", "workspace", "target", "labels", "graph", "training", "embedding", "compute", "force",
@@ -131,3 +131,4 @@ def test_the_form_has_every_parameter_with_help_bounds_and_order(server: Server)
         assert all(field["description"] for field in fields.values())
         assert groups[name]["additionalProperties"] is False
     assert groups["GraphParameters"]["properties"]["n_neighbors"]["minimum"] == 2
+    assert groups["GraphParameters"]["properties"]["non_finite"]["enum"] == ["error", "skip"]  # a choice

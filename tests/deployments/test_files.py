@@ -113,6 +113,14 @@ def test_the_composed_image_has_what_the_exports_write_by_default() -> None:
         assert schema.properties["to"]["default"] in extras
 
 
+def test_the_images_for_cpus_and_for_gpus_differ_by_an_extra_that_exists() -> None:
+    content = (DEPLOYMENTS / "Dockerfile").read_text()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(re.findall(r"--build-arg EXTRA=\[(\w+)\]", content)) == {"gpu"} <= set(extras)
+    assert re.search(r'^ARG EXTRA=""$', content, re.MULTILINE)
+    assert '"$(ls /wheels/*.whl)${EXTRA}"' in content
+
+
 def test_the_dockerfile_copies_what_is_there() -> None:
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (DEPLOYMENTS / "Dockerfile").read_text(), re.MULTILINE)
     assert all((ROOT / name).exists() for line in copied for name in line.split())

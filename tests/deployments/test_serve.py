@@ -20,9 +20,9 @@ FLOWS = "fit-transform", "fit", "transform", "update", "inverse-transform", "exp
 
 
 @contextmanager
-def serving(environment: dict[str, str], folder: Path) -> Iterator[Path]:
-    """`pumascale serve` in a process of its own: what it says. At the exit all that it started must end."""
-    command = [sys.executable, "-m", "pumascale.flows.shell", "serve"]
+def serving(environment: dict[str, str], folder: Path, *words: str) -> Iterator[Path]:
+    """A command that serves, in a process of its own: what it says. At the exit all that it started must end."""
+    command = [sys.executable, "-m", *words]
     with (folder / "worker.log").open("wb") as log:
         started = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
@@ -51,7 +51,7 @@ def test_without_a_server_one_is_started_whose_ui_is_where_it_says_and_runs_work
     alone = Server(tmp_path)
     environment = alone.environment | {"PREFECT_SERVER_API_PORT": str(alone.port)}
     del environment["PREFECT_API_URL"]
-    with serving(environment, tmp_path) as log:
+    with serving(environment, tmp_path, "pumascale.flows.shell", "serve") as log:
         wait_until(lambda: said(log), 120, "no address was said")
         assert said(log) == alone.ui
         assert "<html" in httpx.get(alone.ui, follow_redirects=True, timeout=30).text
@@ -74,7 +74,7 @@ def test_a_port_that_another_program_has_is_said(tmp_path: Path) -> None:
 
 
 def test_the_stages_of_split_are_served_beside_it(server: Server, tmp_path: Path) -> None:
-    with serving(server.environment, tmp_path) as log:
+    with serving(server.environment, tmp_path, "pumascale.flows.serve") as log:
         wait_until(lambda: "split" in served(server), 120, "split is not served")
     assert said(log) == server.ui
     assert set(served(server)) == set(FLOWS)
