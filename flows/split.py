@@ -7,13 +7,12 @@ a stage makes has its place by what was asked for, so the next one finds it ther
 from functools import partial
 from typing import Any, cast
 
-from prefect import Flow, flow, get_run_logger, runtime
+from prefect import flow, get_run_logger, runtime
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey, FlowRunFilterParentFlowRunId
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
+from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelling
 
 from pumascale.flows.fit_transform import DEFAULT_COMPUTE, DEFAULT_EMBEDDING, DEFAULT_GRAPH, DEFAULT_TRAINING
 from pumascale.tasks.build_graph import graph_place
@@ -28,16 +27,7 @@ from pumascale.tasks.write_embedding import embedding_place
 POLL_SECONDS = 5  # between two looks at a run that is waited for
 
 
-def cancel_stages(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Cancel the run that a cancelled parent waits for, on whichever machine it is: nobody else would."""
-    with get_client(sync_client=True) as client:
-        asked = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]))
-        for run in client.read_flow_runs(flow_run_filter=asked):
-            if run.state is not None and not run.state.is_final():
-                client.set_flow_run_state(run.id, Cancelling())
-
-
-@flow(name="split", on_cancellation=[cancel_stages])
+@flow(name="split")
 def split(
     source: str,
     workspace: str,

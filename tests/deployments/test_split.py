@@ -171,7 +171,7 @@ def test_a_parent_that_is_tried_again_and_again_takes_what_its_earlier_attempts_
     assert len(started()) == 2
 
 
-def test_a_cancelled_parent_cancels_its_stage(server: Server, tmp_path: Path) -> None:
+def test_with_a_cancelled_parent_its_stage_is_cancelled(server: Server, tmp_path: Path) -> None:
     viewer, asked = downstream(server), request(str(tmp_path)) | {"graph_deployment": "viewer/here"}
     parent, started = split(server, asked), partial(asked_for, server, viewer, tmp_path)
     wait_until(started, 120, "the stage was not started", server)
