@@ -76,21 +76,15 @@ def drift(
         for ids in (candidates, held_out, np.arange(first_new_row, new.shape[0]))
     )
     queries = np.concatenate([read_ids(trained, known), read_ids(trained, held), read_ids(new, fresh)])
-    k = 1 if fit is None else min(fit.n_neighbors, len(candidates)) - 1
+    k = 1 if fit is None else max(1, min(fit.n_neighbors, len(candidates)) - 1)
     distances, ids = nearest_rows(trained, queries, known, candidates, k, metric, metric_kwds or {})
     finite = np.isfinite(distances[:, -1])
     kinds = np.repeat(["trained", "held_out", "new"], [len(known), len(held), len(fresh)])
     found = _compared(distances[finite & (kinds == "trained"), 0], distances[finite & (kinds == "new"), 0])
     if fit is None or not found:
         return found
-    places = _encode(fit, queries)
-    # Random pairs end in trained rows anywhere, the same for both kinds.
-    anywhere = places[finite & (kinds == "trained")]
-    for name, kind in (("edge_loss", "new"), ("held_out_edge_loss", "held_out")):
-        mine = finite & (kinds == kind)
-        if mine.any():
-            found[name] = _loss(trained, fit, distances[mine], ids[mine], places[mine], anywhere)
-    return found
+    kinds[~finite] = ""
+    return found | _losses(trained, fit, _encode(fit, queries), kinds, distances, ids)
 
 
 def _compared(before: NDArray[np.float64], after: NDArray[np.float64]) -> dict[str, Any]:
@@ -105,6 +99,24 @@ def _compared(before: NDArray[np.float64], after: NDArray[np.float64]) -> dict[s
         "median_new": float(np.median(after)),
         "sample_trained": len(before),
         "sample_new": len(after),
+    }
+
+
+def _losses(
+    trained: Any,
+    fit: Fit,
+    places: NDArray[np.float32],
+    kinds: NDArray[np.str_],
+    distances: NDArray[np.float64],
+    tails: NDArray[np.int64],
+) -> dict[str, float]:
+    """The losses of new and of held-out rows; random pairs end in trained rows anywhere, the same for both."""
+    rows = {"edge_loss": kinds == "new", "held_out_edge_loss": kinds == "held_out"}
+    anywhere = places[kinds == "trained"]
+    return {
+        name: _loss(trained, fit, distances[mine], tails[mine], places[mine], anywhere)
+        for name, mine in rows.items()
+        if mine.any()
     }
 
 

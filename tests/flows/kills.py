@@ -3,8 +3,8 @@
     uv run python -m tests.flows.kills [--kills 21] [--seed 0]
 
 The same commands run once without kills, in a workspace of their own, to compare with and to see how long each stage
-takes: from its first line of progress to the next stage's, or to the end. A moment is a random share of what is left of
-that, so kills land anywhere in the stages, in their commits and publishing too, and not in the 20 s of imports before.
+takes: from its first line of progress to the next stage's, or to the end. A moment is drawn from what is left of that:
+kills land anywhere in the stages, in their commits and publishing too, and not in the 20 s of imports before.
 Each run is a process group of its own, with its Prefect server and Dask workers, and SIGKILL goes to the group. What a
 process has written outlives it in the system's cache: a power cut may lose that, and is not tried here. Prints a table
 in Markdown.
@@ -227,7 +227,9 @@ class Series:
         command = [*words, "--workspace", str(self.folder / "work")]
         stages = [slot[1] for slot in SLOTS if slot[0] == name for _ in range(self.left[slot])]
         rest = dict(self.durations.get(name, {}))
-        killed = [found for stage in stages if (found := self._kill(command, stage, rest)) is not None]
+        left = [stages[at:].count(stage) for at, stage in enumerate(stages)]
+        tried = [self._kill(command, *kill, rest) for kill in zip(stages, left, strict=True)]
+        killed = [found for found in tried if found is not None]
         with Run(command, self.folder) as last:
             printed, now = last.end(), receipts(self.folder)
         self.durations.setdefault(name, last.durations())
@@ -242,8 +244,11 @@ class Series:
                 count.went_back += ahead < run.positions(stage)[-1]
         return printed
 
-    def _kill(self, command: list[str], stage: str, rest: dict[str, float]) -> tuple[str, Run, dict[Path, int]] | None:
-        delay = self.chance.uniform(0, rest[stage])
+    def _kill(
+        self, command: list[str], stage: str, left: int, rest: dict[str, float]
+    ) -> tuple[str, Run, dict[Path, int]] | None:
+        # On average the kills that are left part the rest evenly; a command that ends before its kill gets no more.
+        delay = self.chance.uniform(0, 2 * rest[stage] / (left + 1))
         rest[stage] -= delay
         with Run(command, self.folder) as run:
             reached = run.is_at(stage, delay)
