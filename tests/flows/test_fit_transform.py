@@ -150,15 +150,15 @@ def test_fit_then_transform_of_new_rows(
 
 
 def test_labels_shape_the_graph_and_the_map(tmp_path: Path, digits: tuple[str, str]) -> None:
-    # By whether a digit is even: near ones are often of the other kind.
+    # By chance, so nothing but the labels brings rows of a kind together.
     array = zarr.open_array(digits[1], mode="r+")
-    array[:] = array[:] % 2
+    array[:] = np.random.default_rng(0).integers(0, 2, array.shape)
     accuracy = {}
     for labels, weight in ((None, 0.5), (digits[1], 0.9)):
         graph = GRAPH.model_copy(update={"labels": labels, "target_weight": weight})
         result = run(digits[0], str(tmp_path / "work"), labels=digits[1], graph=graph, training=TrainingParameters())
         accuracy[weight] = result["quality"]["trained"]["label_accuracy"]
-    assert accuracy[0.9] > accuracy[0.5] + 0.02, accuracy
+    assert accuracy[0.9] > accuracy[0.5] + 0.2, accuracy
 
 
 def test_rows_come_back_from_the_map(tmp_path: Path, digits: tuple[str, str]) -> None:

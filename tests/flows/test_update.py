@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from pumascale.flows.fit import fit
 from pumascale.flows.transform import transform
 from pumascale.flows.update import update
-from pumascale.tasks.embedding import blocks, networks
+from pumascale.tasks.embedding import blocks, encode
 from pumascale.tasks.parameters import EmbeddingParameters, TrainingParameters
 from pumascale.tasks.recipe import read_recipe
 from pumascale.tasks.storage import arrays, manifests, targets, urls
@@ -43,20 +43,18 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of rows, padding left out, of every batch that goes through an encoder."""
+    """The number of rows, padding left out, of every batch that is placed: what drift encodes is not of the map."""
     seen: list[int] = []
-    load = networks.load_network
+    place = encode.encode
 
-    def watched(url: str) -> blocks.Network:
-        network = load(url)
-
+    def watched(source: str, network: blocks.Network, target: str, **asked: Any) -> dict[str, Any]:
         def counted(rows: NDArray[np.float32]) -> NDArray[np.float32]:
             seen.append(int((rows != 0).any(axis=1).sum()))
             return network(rows)
 
-        return counted
+        return place(source, counted, target, **asked)
 
-    monkeypatch.setattr(networks, "load_network", watched)
+    monkeypatch.setattr(encode, "encode", watched)
     return seen
 
 
