@@ -47,8 +47,7 @@ def train_prototypes(
         The losses at each report: of trained rows where the layout has them, of held-out rows where the network does.
     """
     trained = read_trained(problem, parameters.n_prototypes, parameters.random_state)
-    ids = trained.ids[trained.sample]
-    among = choose_prototypes(trained.sample_rows, ids, trained.n_prototypes, parameters.random_state)
+    among = choose_prototypes(trained.sample_rows, trained.sample_ids, trained.n_prototypes, parameters.random_state)
     encoder = prototypes.prototype_encoder(
         problem.row_shape, parameters.n_components, len(among), problem.metric, parameters.spread
     )

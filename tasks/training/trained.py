@@ -30,6 +30,11 @@ class Trained:
     sample_rows: NDArray[np.float32]  # (m, n_features), as `flat_rows` has them
     landmarks: NDArray[np.float32] | None  # (n_trained, n_components), NaN: free
 
+    @property
+    def sample_ids(self) -> NDArray[np.int64]:
+        """The sample's ids in the source, int64 (m,), ascending."""
+        return self.ids[self.sample]
+
 
 def read_trained(problem: Problem, n_prototypes: int | None, seed: int) -> Trained:
     """Renumber the rows that have an edge between trained rows, and read what a layout needs of them."""
@@ -61,8 +66,8 @@ def principal_components(problem: Problem, trained: Trained, n_components: int, 
     -------
     float32 (n_trained, at most n_components)
     """
-    rows, sampled = trained.sample_rows, trained.ids[trained.sample]
-    mean, axes = rows.mean(axis=0), principal_axes(rows, sampled, n_components, seed)
+    mean = trained.sample_rows.mean(axis=0)
+    axes = principal_axes(trained.sample_rows, trained.sample_ids, n_components, seed)
     components, done = np.empty((len(trained.ids), len(axes)), np.float32), 0
     for ids, rows in read_blocks(problem.source, trained.ids):
         components[done : done + len(ids)] = flat_rows(rows, problem.metric) @ axes.T - mean @ axes.T

@@ -1,6 +1,6 @@
 """Training on an accelerator: steps per second, share of the device's peak, and how good the maps are.
 
-    KERAS_BACKEND=jax uv run python tests/benchmarks/accelerators.py DATA.npz [--n-epochs 10] [--n-workers 4]
+    KERAS_BACKEND=jax uv run python -m tests.benchmarks.accelerators DATA.npz [--n-epochs 10] [--n-workers 4]
 
 DATA.npz has X (n, d) and labels y. The graph is built once, then every network is trained in a process of its own with
 a tenth of the rows held out. The device's peak is what a product of two 8,192 x 8,192 matrices reaches in the network's
@@ -16,13 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pumascale.tasks.storage import arrays, manifests
+from pumascale.tasks.parameters import GraphParameters, TrainingParameters
+from pumascale.tasks.storage import arrays
+from tests.benchmarks.streams import build, embed
 
 SIZE, PRODUCTS = 8192, 5  # of the matrices that show the peak
 FIGURES = ("neighbor_recall", "trustworthiness", "label_accuracy")
@@ -37,9 +38,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 def train(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Train one network, place all rows and measure: figures of this process."""
-    from pumascale.tasks.parameters import TrainingParameters
     from pumascale.tasks.quality.measure import measure
-    from pumascale.tasks.training import artefact
+    from pumascale.tasks.training.artefact import load_encoder
     from pumascale.tasks.training.fit import fit
 
     reports: list[tuple[float, int]] = []
@@ -50,16 +50,19 @@ def train(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
     place, parameters, began = f"{folder}/model", TrainingParameters(**settings), time.perf_counter()
     fit(f"{folder}/rows", f"{folder}/graph", place, parameters, on_progress=note)
     trained = time.perf_counter()
-    encoder = artefact.load_encoder(place)
-    places = encoder.predict(np.asarray(arrays.open_array(f"{folder}/rows")[:], np.float32), batch_size=8192, verbose=0)
+    embed(f"{folder}/rows", place)
     placed = time.perf_counter()
-    arrays.create_array(f"{place}/map", shape=places.shape, dtype=places.dtype)[:] = places
     quality = measure(
         f"{folder}/rows", f"{place}/map", held_out=np.load(f"{place}/held_out.npy"), labels=f"{folder}/labels"
     )
     (first, before), (last, done) = reports[0], reports[-1]  # the first report has the compilation in it
     speed = (done - before) / (last - first)
-    flops = 6 * 2 * parameters.batch_size * sum(int(np.prod(w.shape)) for w in encoder.weights if len(w.shape) == 2)
+    flops = (
+        6
+        * 2
+        * parameters.batch_size
+        * sum(int(np.prod(weight.shape)) for weight in load_encoder(place).weights if len(weight.shape) == 2)
+    )
     figures = {"quality": quality, "seconds": trained - began, "placing": placed - trained}
     return figures | ({"speed": speed, "flops": speed * flops} if parameters.encoder == "mlp" else {})
 
@@ -82,25 +85,10 @@ def peak(dtype: str) -> dict[str, Any]:
 
 def alone(function: str, *arguments: Any) -> dict[str, Any]:
     """What one of the functions above returns, in a process of its own."""
-    command = [sys.executable, __file__, "--alone", function, json.dumps(arguments)]
+    command = [sys.executable, "-m", "tests.benchmarks.accelerators", "--alone", function, json.dumps(arguments)]
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=quiet)
     return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def build(folder: str, n_workers: int) -> dict[str, Any]:
-    """The graph, on a local cluster."""
-    from pumascale.tasks.compute.bounded_map import bounded_map
-    from pumascale.tasks.compute.cluster import open_client, worker_memory
-    from pumascale.tasks.graph import pipeline
-    from pumascale.tasks.parameters import ComputeParameters, GraphParameters
-
-    with open_client(ComputeParameters(n_workers=n_workers)) as client:
-        began, source, graph = time.perf_counter(), f"{folder}/rows", f"{folder}/graph"
-        run, memory = partial(bounded_map, client), worker_memory(client)
-        manifest = pipeline.build(source, graph, GraphParameters(), run=run, worker_memory=memory)
-        manifests.commit(graph, manifest)
-        return manifest | {"seconds": time.perf_counter() - began}
 
 
 def compare(data: Path, n_workers: int, n_epochs: int | None) -> None:
@@ -109,12 +97,14 @@ def compare(data: Path, n_workers: int, n_epochs: int | None) -> None:
         content = np.load(data)
         for name, values in (("rows", content["X"]), ("labels", content["y"])):
             arrays.create_array(f"{folder}/{name}", shape=values.shape, dtype=values.dtype)[:] = values
-        graph = build(folder, n_workers)
+        began = time.perf_counter()
+        graph = build(f"{folder}/rows", f"{folder}/graph", GraphParameters(), n_workers)
+        seconds = time.perf_counter() - began  # the start of the workers included
         peaks = {dtype: alone("peak", dtype) for dtype in ("float32", "bfloat16")}
         print(
             f"{peaks['float32']['device']}, {os.cpu_count()} cores: {peaks['float32']['flops'] / 1e12:.1f} TFLOP/s in "
             f"float32, {peaks['bfloat16']['flops'] / 1e12:.1f} in bfloat16; {graph['n_rows']} rows, {graph['n_edges']} "
-            f"edges, graph {graph['seconds']:.1f} s with {n_workers} workers, recall {graph['knn_recall']:.3f}\n\n"
+            f"edges, graph {seconds:.1f} s with {n_workers} workers, recall {graph['knn_recall']:.3f}\n\n"
             "| network | trained rows | held-out rows | training, s | placing, s | steps/s | share of peak |\n"
             f"{'|---' * 7}|"
         )

@@ -80,17 +80,20 @@ def quality(data: Path, n_windows: int, n_epochs: int) -> None:
             print(f"| {feed} | {' | '.join(figures)} | {speed:.0f} | {found['peak'] / 2**30:.1f} |", flush=True)
 
 
-def build(source: str, graph: str, parameters: Any) -> None:
-    """The graph, on one worker."""
+def build(source: str, graph: str, parameters: Any, n_workers: int | None = None) -> dict[str, Any]:
+    """The graph, on a local cluster; its manifest."""
     from functools import partial
 
     from pumascale.tasks.compute.bounded_map import bounded_map
-    from pumascale.tasks.compute.cluster import open_client
+    from pumascale.tasks.compute.cluster import open_client, worker_memory
     from pumascale.tasks.graph import pipeline
     from pumascale.tasks.parameters import ComputeParameters
 
-    with open_client(ComputeParameters()) as client:
-        manifests.commit(graph, pipeline.build(source, graph, parameters, run=partial(bounded_map, client)))
+    with open_client(ComputeParameters(n_workers=n_workers)) as client:
+        run, memory = partial(bounded_map, client), worker_memory(client)
+        manifest = pipeline.build(source, graph, parameters, run=run, worker_memory=memory)
+    manifests.commit(graph, manifest)
+    return manifest
 
 
 def embed(source: str, place: str) -> None:

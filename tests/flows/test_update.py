@@ -200,7 +200,9 @@ def check_losses(alike: dict[str, Any], unlike: dict[str, Any]) -> None:
     first, second = ((manifests.read_manifest(result["embedding"]) or {})["drift"] for result in (alike, unlike))
     assert first["edge_loss"] < 1.5 * first["held_out_edge_loss"]
     assert second["edge_loss"] > 1.5 * second["held_out_edge_loss"]
-    assert "drift.held_out_edge_loss" in (Path(unlike["embedding"]) / "report.html").read_text()
+    page = (Path(unlike["embedding"]) / "report.html").read_text()
+    assert "drift.median_new" in page
+    assert "drift.held_out_edge_loss" in page
 
 
 def check_movement(result: dict[str, Any], old: NDArray[np.float32]) -> None:
@@ -229,7 +231,7 @@ def test_a_retrained_map_is_where_the_old_one_was(tmp_path: Path, monkeypatch: p
     free = update(source, model, str(tmp_path / "free"), retrain_above=0, compute=COMPUTE)["movement"]
     assert held["rows"] == free["rows"] == 1200
     # Seen: 0.4 % of the map's width for 28 % in the median, 3.0 % for 90 % in the 95th percentile.
-    assert held["median_share"] <= 0.02 < 0.2 < free["median_share"]
+    assert held["median_share"] <= 0.02 < 0.25 < free["median_share"]
     assert held["percentile_95_share"] <= 0.05 < 0.5 < free["percentile_95_share"]
 
 
