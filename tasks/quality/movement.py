@@ -29,7 +29,7 @@ def movement(before: str, after: str) -> dict[str, Any]:
     if old.shape[1:] != new.shape[1:]:
         return {}
     ids = np.arange(n_rows) if n_rows <= MOST_ROWS else rows.sample(n_rows, MOST_ROWS)
-    here, there = rows.gather(old, ids), rows.gather(new, ids)
+    here, there = rows.read_ids(old, ids), rows.read_ids(new, ids)
     placed = np.isfinite(here).all(axis=1) & np.isfinite(there).all(axis=1)
     if not placed.any():
         return {}

@@ -1,4 +1,4 @@
-"""Rows of an array by id, ascending: a few at once, or many block by block. Blocks without any of them are not read."""
+"""Rows of an array by id, ascending: all at once, or block by block. Blocks without any of them are not read."""
 
 import math
 from collections.abc import Iterator
@@ -13,8 +13,19 @@ BLOCK_VALUES = 2**22  # 16 MB in float32
 
 
 def read_ids(array: Any, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The rows `ids` (ascending), flattened, float32 (len(ids), n_features)."""
-    return arrays.read_ids(array, ids).astype(np.float32).reshape(len(ids), math.prod(array.shape[1:]))
+    """The rows `ids` (ascending), flattened, float32 (len(ids), n_features).
+
+    Few are read at once, out of their chunks side by side. Where there are as many as chunks, nearly all of the array
+    is read anyway: then block by block, so that memory holds one block beside them.
+    """
+    shape = len(ids), math.prod(array.shape[1:])
+    if len(ids) * array.chunks[0] < array.shape[0]:
+        return arrays.read_ids(array, ids).astype(np.float32).reshape(shape)
+    rows, done = np.empty(shape, np.float32), 0
+    for some, block in read_blocks(array, ids):
+        rows[done : done + len(some)] = block
+        done += len(some)
+    return rows
 
 
 def sample(n_rows: int, count: int, random_state: int = 42) -> NDArray[np.int64]:
@@ -31,12 +42,3 @@ def read_blocks(
         chosen = ids[slice(*np.searchsorted(ids, (start, stop)))]
         if len(chosen):
             yield chosen, arrays.read_rows(array, start, stop).reshape(stop - start, -1)[chosen - start]
-
-
-def gather(array: Any, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The rows `ids` (ascending), flattened, read block by block: for many, of which one block holds several."""
-    rows, done = np.empty((len(ids), math.prod(array.shape[1:])), np.float32), 0
-    for some, block in read_blocks(array, ids):
-        rows[done : done + len(some)] = block
-        done += len(some)
-    return rows

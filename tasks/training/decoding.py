@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import arrays
-from pumascale.tasks.storage.rows import gather
+from pumascale.tasks.storage.rows import read_ids
 from pumascale.tasks.training import configs
 from pumascale.tasks.training.callbacks import Progress, ValidateReconstruction
 from pumascale.tasks.training.networks import Networks
@@ -110,7 +110,7 @@ def split_rows(problem: Problem, seed: int) -> tuple[NDArray[np.int64], NDArray[
 
 def read_pairs(encoder: keras.Model, problem: Problem, ids: NDArray[np.int64]) -> Pairs:
     """The rows `ids` (ascending) and where the encoder puts them."""
-    rows = gather(problem.source, ids).reshape(len(ids), *problem.row_shape)
+    rows = read_ids(problem.source, ids).reshape(len(ids), *problem.row_shape)
     return Pairs(encoder.predict(rows, batch_size=1024, verbose=0), rows)
 
 

@@ -75,7 +75,8 @@ def _nearest(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> tuple[N
     half = np.sum(centres**2, axis=1) / 2
     owner, score = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
     for start in range(0, len(rows), 1024):
-        scores = rows[start : start + 1024] @ centres.T - half
+        scores = rows[start : start + 1024] @ centres.T
+        scores -= half
         best = scores.argmax(axis=1)
         owner[start : start + 1024], score[start : start + 1024] = best, scores[np.arange(len(best)), best]
     return owner, score

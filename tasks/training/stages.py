@@ -13,19 +13,20 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage.rows import read_ids
-from pumascale.tasks.training import layout, prototypes, splits
+from pumascale.tasks.training import layout, splits
 from pumascale.tasks.training.adjacency import draw_edges
 from pumascale.tasks.training.callbacks import Progress, build_logs
 from pumascale.tasks.training.checkpoints import Checkpoint, KeepLayout, saving_on_sigterm
-from pumascale.tasks.training.medoids import choose_prototypes
+from pumascale.tasks.training.medoids import choose_prototypes, principal_axes
 from pumascale.tasks.training.problem import Problem, validation_edges
-from pumascale.tasks.training.prototypes import PrototypeAttention
+from pumascale.tasks.training.prototypes import PrototypeAttention, default_n_prototypes, prototype_encoder
 from pumascale.tasks.training.sampling import Edges
 from pumascale.tasks.training.terms import Term
-from pumascale.tasks.training.trained import Trained, flat_rows, principal_components, read_trained
+from pumascale.tasks.training.trained import Trained, flat_rows, principal_components, read_sample, read_trained
 
 Values = dict[str, float]
 History = dict[str, list[float]]
+Axes = tuple[NDArray[np.float32], NDArray[np.float32]]  # the mean row, and the directions from it
 
 
 def train_prototypes(
@@ -46,20 +47,16 @@ def train_prototypes(
     dict
         The losses at each report: of trained rows where the layout has them, of held-out rows where the network does.
     """
-    trained = read_trained(problem, parameters.n_prototypes, parameters.random_state)
-    among = choose_prototypes(trained.sample_rows, trained.sample_ids, trained.n_prototypes, parameters.random_state)
-    encoder = prototypes.prototype_encoder(
-        problem.row_shape, parameters.n_components, len(among), problem.metric, parameters.spread
-    )
-    layer, chosen = encoder.get_layer("prototypes"), trained.sample[among]
-    layer.set_keys(trained.sample_rows[among])
+    trained = read_trained(problem)
+    encoder, chosen, axes = choose_encoder(problem, trained, parameters)
+    layer = encoder.get_layer("prototypes")
     options = layout.LayoutOptions(
         a, b, parameters.negative_sample_rate, parameters.repulsion_strength, parameters.learning_rate or 1.0,
         problem.n_epochs, parameters.random_state,
     )  # fmt: skip
     keeper = KeepLayout(place, parameters.checkpoint_minutes)
     watch = Watch(layer, chosen, trained, problem, parameters, terms, on_progress, keeper)
-    start, first_epoch = start_of(problem, trained, parameters, keeper.resumed)
+    start, first_epoch = start_of(problem, trained, axes, parameters, keeper.resumed)
     with saving_on_sigterm(keeper):
         places = layout.lay_out(start, trained.adjacency, options, watch, first_epoch)
     keeper.save(problem.n_epochs, places, watch.history)
@@ -69,15 +66,32 @@ def train_prototypes(
     return encoder, watch.history
 
 
+def choose_encoder(
+    problem: Problem, trained: Trained, parameters: TrainingParameters
+) -> tuple[keras.Model, NDArray[np.int64], Axes]:
+    """The encoder with its prototypes as keys, their numbers among the trained rows, and the principal axes.
+
+    All that looks at the sample is here, so its rows are in memory no longer than this.
+    """
+    seed, count = parameters.random_state, parameters.n_prototypes or default_n_prototypes(len(trained.ids))
+    sample = read_sample(problem, count, seed)
+    among = choose_prototypes(sample.rows, sample.ids, count, seed)
+    encoder = prototype_encoder(
+        problem.row_shape, parameters.n_components, len(among), problem.metric, parameters.spread
+    )
+    encoder.get_layer("prototypes").set_keys(sample.rows[among])
+    axes = sample.rows.mean(axis=0), principal_axes(sample.rows, sample.ids, parameters.n_components, seed)
+    return encoder, np.searchsorted(trained.ids, sample.ids[among]), axes
+
+
 def start_of(
-    problem: Problem, trained: Trained, parameters: TrainingParameters, resumed: Checkpoint | None
+    problem: Problem, trained: Trained, axes: Axes, parameters: TrainingParameters, resumed: Checkpoint | None
 ) -> tuple[NDArray[np.float32], int]:
     """Where the rows start, and the epochs that are done by then."""
     if resumed is not None:
         return resumed.state[0], resumed.step
-    n_components, seed = parameters.n_components, parameters.random_state
-    components = principal_components(problem, trained, n_components, seed)
-    start = layout.start_places(components, trained.adjacency, n_components, seed)
+    components = principal_components(problem, trained.ids, *axes)
+    start = layout.start_places(components, trained.adjacency, parameters.n_components, parameters.random_state)
     if trained.landmarks is not None:
         start = layout.start_from_landmarks(start, trained.adjacency, trained.landmarks)
     return start, 0
