@@ -4,17 +4,15 @@ Progress goes to stderr; the last line of stdout is the run's manifest as one li
 """
 
 import json
-import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal
 
 import typer
 
-from pumascale.flows import interrupt
+from pumascale.flows import console, interrupt
 
 # Before Prefect is imported: no telemetry of its server and of its client, a server that may take its time on a busy
 # machine, and a quiet console.
@@ -32,7 +30,6 @@ Progress goes to stderr; the last line of stdout is the run's manifest as one li
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=HELP)
 UsageError: Any = typer.BadParameter.__base__  # click's, or Typer's own copy of it
 
-Result = TypeVar("Result")
 URL: dict[str, Any] = {"metavar": "URL"}
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="URL of a Zarr array, rows along axis 0.")]
 Workspace = Annotated[str, typer.Option(**URL, help="Prefix of what is made: graphs, models, embeddings.")]
@@ -64,10 +61,10 @@ def fit_transform(
     groups = _groups(settings, parameters, ("graph", "training", "embedding", "compute"))
     from pumascale.tasks.preflight import preflight
 
-    _result(lambda: preflight(source, workspace, target, labels, **groups))
+    console.attempt(lambda: preflight(source, workspace, target, labels, **groups))
     from pumascale.flows.fit_transform import fit_transform as flow
 
-    _run(lambda: flow(source, workspace, target=target, labels=labels, force=force, **groups))
+    console.run(lambda: flow(source, workspace, target=target, labels=labels, force=force, **groups))
 
 
 @app.command()
@@ -82,10 +79,10 @@ def fit(
     groups = _groups(settings, parameters, ("graph", "training", "compute"))
     from pumascale.tasks.preflight import preflight
 
-    _result(lambda: preflight(source, workspace, None, None, **groups))
+    console.attempt(lambda: preflight(source, workspace, None, None, **groups))
     from pumascale.flows.fit import fit as flow
 
-    _run(lambda: flow(source, workspace, force=force, **groups), shown="model")
+    console.run(lambda: flow(source, workspace, force=force, **groups), shown="model")
 
 
 @app.command()
@@ -103,10 +100,10 @@ def transform(
     groups = _groups(settings, parameters, ("embedding", "compute"))
     from pumascale.tasks.preflight import preflight_transform
 
-    _result(lambda: preflight_transform(source, model, target, workspace, labels, **groups))
+    console.attempt(lambda: preflight_transform(source, model, target, workspace, labels, **groups))
     from pumascale.flows.transform import transform as flow
 
-    _run(lambda: flow(source, model, target=target, workspace=workspace, labels=labels, force=force, **groups))
+    console.run(lambda: flow(source, model, target=target, workspace=workspace, labels=labels, force=force, **groups))
 
 
 @app.command()
@@ -128,10 +125,10 @@ def update(
     options: dict[str, Any] = {"workspace": workspace, "labels": labels, "retrain_above": retrain_above, "force": force}
     from pumascale.tasks.preflight import preflight_update
 
-    _result(lambda: preflight_update(source, model, target, **options | groups))
+    console.attempt(lambda: preflight_update(source, model, target, **options | groups))
     from pumascale.flows.update import update as flow
 
-    _run(lambda: flow(source, model, target, **options | groups))
+    console.run(lambda: flow(source, model, target, **options | groups))
 
 
 @app.command("inverse-transform")
@@ -149,10 +146,10 @@ def inverse_transform(
     groups = _groups(settings, parameters, ("embedding",))
     from pumascale.tasks.preflight import preflight_inverse
 
-    _result(lambda: preflight_inverse(coordinates, model, workspace))
+    console.attempt(lambda: preflight_inverse(coordinates, model, workspace))
     from pumascale.flows.inverse_transform import inverse_transform as flow
 
-    _run(lambda: flow(coordinates, model, workspace=workspace, force=force, **groups))
+    console.run(lambda: flow(coordinates, model, workspace=workspace, force=force, **groups))
 
 
 @app.command()
@@ -165,10 +162,10 @@ def export(
     """The newest finished MAP for map viewers, dataframes and single-cell tools."""
     from pumascale.tasks.preflight import preflight_export
 
-    _result(lambda: preflight_export(map_url, place, labels))
+    console.attempt(lambda: preflight_export(map_url, place, labels))
     from pumascale.flows.export import export as flow
 
-    _run(lambda: flow(map_url, place, to, labels))
+    console.run(lambda: flow(map_url, place, to, labels))
 
 
 @app.command("export-model")
@@ -181,10 +178,10 @@ def export_model(
     """A network of MODEL for serving without pumascale."""
     from pumascale.tasks.preflight import preflight_export_model
 
-    _result(lambda: preflight_export_model(model, place))
+    console.attempt(lambda: preflight_export_model(model, place))
     from pumascale.flows.export_model import export_model as flow
 
-    _run(lambda: flow(model, place, to, network))
+    console.run(lambda: flow(model, place, to, network))
 
 
 @app.command()
@@ -202,12 +199,11 @@ def latest(target: Annotated[str, typer.Argument(metavar="TARGET", help="URL of 
     """Print the URL of the newest finished embedding of TARGET."""
     from pumascale.tasks.storage import probes, targets
 
-    _result(lambda: probes.check_reachable(target))
-    version = _result(lambda: targets.newest(target))
+    console.attempt(lambda: probes.check_reachable(target))
+    version = console.attempt(lambda: targets.newest(target))
     if version is None:
-        _fail(f"{target} holds no finished version. Expected a target that a run has published to.")
-    else:
-        print(version["embedding"])
+        console.fail(f"{target} holds no finished version. Expected a target that a run has published to.")
+    print(version["embedding"])
 
 
 @app.command()
@@ -218,12 +214,12 @@ def demo(
     from pumascale.tasks.demo_source import write_digits
     from pumascale.tasks.storage.probes import check_workspace
 
-    _result(lambda: check_workspace(workspace))
-    _quiet()
+    console.attempt(lambda: check_workspace(workspace))
+    console.quiet()
     from pumascale.flows.fit_transform import fit_transform as flow
 
     source, labels = write_digits(workspace)
-    result = _finished(lambda: flow(source, workspace, labels=labels))
+    result = console.finished(lambda: flow(source, workspace, labels=labels))
     for name in ("embedding", "map.png", "report.html"):
         print(f"{name:12} {result['embedding']}/{name}")
     print(f"{'loss.png':12} {result['model']}/loss.png")
@@ -234,81 +230,7 @@ def _groups(settings: list[str] | None, path: Path | None, allowed: tuple[str, .
     """The parameter groups of a command, as `--parameters` and `--set` ask for them over their defaults."""
     from pumascale.tasks.settings import read_file, read_groups
 
-    return dict(_result(lambda: read_groups(settings or [], read_file(path) if path else "", allowed)))
-
-
-def _run(work: Callable[[], dict[str, Any]], shown: str | None = None) -> None:
-    """Do the work and print its manifest on the last line, before it the one value that is asked for most."""
-    _quiet()
-    result = _finished(work)
-    if shown:
-        print(result[shown])
-    print(json.dumps(result))
-
-
-def _finished(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The manifest of a flow that is run to its end, beside Prefect's server."""
-    _result(_start_server)
-    return _result(work)
-
-
-def _start_server() -> None:
-    """Start Prefect's own server, deaf to Ctrl-C, where no other one is set.
-
-    Ctrl-C reaches every process of a terminal, and it is this server that has to be told how the run ended.
-    """
-    logging.getLogger("pumascale").info("starting")  # it takes some ten seconds, and the workers after it
-    from prefect.client.orchestration import get_client
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a process that is started takes it over
-    try:
-        get_client(sync_client=True)
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-def _result(work: Callable[[], Result]) -> Result:
-    """What `work` gives; where it fails, the reason in one line and the end."""
-    from pumascale.tasks.storage.errors import InputError
-
-    try:
-        result = work()
-    except Exception as error:
-        if interrupt.asked.is_set():  # and somebody made another error of it
-            raise KeyboardInterrupt from error
-        if "PUMASCALE_TRACEBACK" in os.environ:
-            raise
-        if isinstance(error, InputError):
-            _fail(str(error))
-        _fail(f"{type(error).__name__}: {error} (set PUMASCALE_TRACEBACK=1 for the whole story)")
-    if interrupt.asked.is_set():  # and somebody swallowed it
-        raise KeyboardInterrupt
-    return result
-
-
-def _fail(reason: str, code: int = 1) -> NoReturn:
-    print("pumascale: " + " ".join(reason.split()), file=sys.stderr)
-    sys.exit(code)
-
-
-def _quiet() -> None:
-    """Our own progress on stderr, and nobody else's.
-
-    TensorFlow's C++ side writes to the file descriptor before any setting can stop it, so the descriptor goes to the
-    null device and our handler, like Python's own stderr, to a copy of what it was.
-    """
-    if "PUMASCALE_TRACEBACK" not in os.environ:
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("pumascale")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    # Dask's warnings are on the run's page; that a worker was lost is said by ours.
-    logging.getLogger("distributed").addHandler(logging.NullHandler())
-    logging.getLogger("distributed").propagate = False
+    return dict(console.attempt(lambda: read_groups(settings or [], read_file(path) if path else "", allowed)))
 
 
 def main() -> None:
@@ -318,9 +240,9 @@ def main() -> None:
         code = app(sys.argv[1:] or ["--help"], prog_name="pumascale", standalone_mode=False)
     except UsageError as error:
         command, reason = error.ctx.command_path if error.ctx else "pumascale", error.format_message().rstrip(".")
-        _fail(f"{reason}. See {command} --help.", error.exit_code)
+        console.fail(f"{reason}. See {command} --help.", error.exit_code)
     if interrupt.asked.is_set():
-        _fail(interrupt.REASON, interrupt.CODE)
+        console.fail(interrupt.REASON, interrupt.CODE)
     sys.exit(code)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pumascale.tasks.storage import arrays, changes, manifests, model_store, targets, urls
+from pumascale.tasks.storage import changes, manifests, model_store, sources, targets, urls
 from pumascale.tasks.storage.errors import InputError
 
 logger = logging.getLogger("pumascale")
@@ -49,7 +49,7 @@ def find_appended(source: str, model: str, target: str, force: bool = False) -> 
         model=used,
         previous=version["embedding"] if before else None,
         n_rows_before=before["n_rows"] if before else 0,
-        n_rows=arrays.open_source(source).shape[0],
+        n_rows=sources.open_source(source).shape[0],
         n_unchanged=_unchanged(source, target, version) if before and not force else 0,
     )
 

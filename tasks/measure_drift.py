@@ -15,7 +15,7 @@ from prefect.events import emit_event
 from pumascale.tasks.run_log import on_the_run_page
 from pumascale.tasks.run_page import publish_markdown
 from pumascale.tasks.stage import asset_key
-from pumascale.tasks.storage import arrays, graph_store, manifests, model_store, urls
+from pumascale.tasks.storage import graph_store, manifests, model_store, sources, urls
 from pumascale.tasks.storage.errors import InputError
 
 OVER = "pumascale.drift.over"  # the event that deployments/automations.py waits for
@@ -60,7 +60,7 @@ def _measure(source: str, model: str, first_new_row: int) -> dict[str, Any]:
     trained = manifests.read_manifest(model) or {}
     reference, n_trained = trained["source"], trained["n_rows"]
     first = max(first_new_row, n_trained) if reference == source else first_new_row
-    if first >= arrays.open_source(source).shape[0]:
+    if first >= sources.open_source(source).shape[0]:
         return {}
     asked = graph_store.read_graph_manifest(trained["graph"])["parameters"]
     metric = {name: asked[name] for name in ("metric", "metric_kwds")}

@@ -7,7 +7,7 @@ graph's checks import pynndescent, which takes seconds.
 from pumascale.tasks.appended import Appended, find_appended
 from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters, GraphParameters, TrainingParameters
 from pumascale.tasks.recipe import read_recipe
-from pumascale.tasks.storage import arrays, finite, model_store, probes, targets, urls
+from pumascale.tasks.storage import finite, model_store, probes, sources, targets, urls
 from pumascale.tasks.storage.errors import InputError
 
 SMALL_BYTES = 2**28  # a source up to here is looked through at once; the stage reads a larger one, once
@@ -55,7 +55,7 @@ def preflight_graph(source: str, workspace: str, graph: GraphParameters, compute
         With what came, what was expected and what to change.
     """
     source = urls.absolute(source)
-    arrays.open_source(source)
+    sources.open_source(source)
     _check_graph(source, graph, compute)
     probes.check_workspace(urls.absolute(workspace))
 
@@ -141,7 +141,7 @@ def preflight_export(map_url: str, place: str, labels: str | None) -> None:
         probes.check_reachable(urls.absolute(url))
     embedding = targets.find_map(map_url)
     if labels:
-        arrays.check_labels(urls.join(embedding, "embedding"), labels)
+        sources.check_labels(urls.join(embedding, "embedding"), labels)
 
 
 def preflight_export_model(model: str, place: str) -> None:
@@ -162,17 +162,17 @@ def _check_workspace(workspace: str | None, model: str) -> None:
 
 
 def _check_map(source: str, target: str | None, labels: str | None, embedding: EmbeddingParameters | None) -> None:
-    arrays.open_source(source)
+    sources.open_source(source)
     for url in (labels, embedding and embedding.texts):
         if url:
-            arrays.check_labels(source, url)
+            sources.check_labels(source, url)
     if target:
         targets.check_target(urls.absolute(target))
         probes.check_workspace(urls.absolute(target))
 
 
 def _check_values(source: str, embedding: EmbeddingParameters) -> None:
-    if embedding.non_finite == "error" and arrays.open_source(source).nbytes <= SMALL_BYTES:
+    if embedding.non_finite == "error" and sources.open_source(source).nbytes <= SMALL_BYTES:
         finite.check_finite(source)
 
 
@@ -188,7 +188,7 @@ def _check_graph(source: str, graph: GraphParameters, compute: ComputeParameters
     from pumascale.tasks.graph import checks
 
     checks.check(source, graph)
-    if arrays.open_source(source).nbytes <= SMALL_BYTES:
+    if sources.open_source(source).nbytes <= SMALL_BYTES:
         checks.check_rows(source, graph)
     if compute:
         checks.check_memory(source, graph, _check_compute(compute))

@@ -16,7 +16,17 @@ from pumascale.tasks.appended import Appended
 from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters
 from pumascale.tasks.run_page import Progress, publish_markdown, publish_picture
 from pumascale.tasks.stage import Stage, costs, run_stage
-from pumascale.tasks.storage import arrays, changes, fingerprints, graph_store, manifests, model_store, targets, urls
+from pumascale.tasks.storage import (
+    arrays,
+    changes,
+    fingerprints,
+    graph_store,
+    manifests,
+    model_store,
+    sources,
+    targets,
+    urls,
+)
 from pumascale.tasks.storage.errors import NonFiniteError
 
 
@@ -67,7 +77,7 @@ def write_embedding(
     model_store.check_rows(source, facts)
     for url in (labels, parameters.texts):
         if url:
-            arrays.check_labels(source, url)
+            sources.check_labels(source, url)
     if target:
         targets.check_target(target)
     request = _request(source, model, parameters, labels)
@@ -257,7 +267,7 @@ def _report(place: str, model: str, labels: str | None, texts: str | None, manif
 
 
 def _texts_of(url: str, ids: NDArray[np.int64]) -> list[str]:
-    return [str(text) for text in arrays.read_ids(arrays.open_labels(url), ids)]
+    return [str(text) for text in arrays.read_ids(sources.open_labels(url), ids)]
 
 
 def _tables(model: str, manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:

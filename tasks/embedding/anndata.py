@@ -9,7 +9,7 @@ from typing import Any
 
 import zarr
 
-from pumascale.tasks.storage import arrays, urls
+from pumascale.tasks.storage import arrays, sources, urls
 from pumascale.tasks.storage.errors import InputError
 
 KEY = "X_pumap"
@@ -37,7 +37,7 @@ def to_anndata(embedding: str, store: str) -> int:
     InputError
         When there is no such store, it has another number of observations, or its `X_pumap` is a stranger's.
     """
-    coordinates, place = arrays.open_source(embedding), urls.join(store, "obsm", KEY)
+    coordinates, place = sources.open_source(embedding), urls.join(store, "obsm", KEY)
     group = _open(store)
     _check(group, store, coordinates.shape[0])
     with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pumascale.tasks.storage import arrays, manifests, urls
+from pumascale.tasks.storage import arrays, manifests, sources, urls
 from pumascale.tasks.storage.errors import NonFiniteError
 from pumascale.tasks.storage.finite import check_finite, finite_rows, read_block
 
@@ -71,7 +71,7 @@ def apply_network(
     InputError
         When rows hold NaN or inf under the policy "error"; nothing is left of the target but what workers wrote.
     """
-    rows = arrays.open_source(job.source)
+    rows = sources.open_source(job.source)
     n_rows = rows.shape[0]
     array = arrays.create_array(
         job.target,
@@ -125,7 +125,7 @@ class WriteShard:
 
     def __call__(self, shard: Range) -> tuple[Range, int]:
         """Do it."""
-        rows, array = arrays.open_source(self.job.source), arrays.open_writable(self.job.target)
+        rows, array = sources.open_source(self.job.source), arrays.open_writable(self.job.target)
         (written,) = _run(self.job, rows, array, [shard])
         return written
 

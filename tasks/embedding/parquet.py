@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from pumascale.tasks.storage import arrays, urls
+from pumascale.tasks.storage import arrays, sources, urls
 from pumascale.tasks.storage.errors import InputError
 
 BLOCK_ROWS = 2**20
@@ -35,8 +35,8 @@ def to_parquet(embedding: str, target: str, labels: str | None = None) -> int:
     InputError
         When pyarrow is not installed, or the labels are not one per row.
     """
-    coordinates = arrays.open_source(embedding)
-    column = arrays.open_labels(labels) if labels else None
+    coordinates = sources.open_source(embedding)
+    column = sources.open_labels(labels) if labels else None
     if column is not None and column.shape != coordinates.shape[:1]:
         raise InputError(
             f"{labels} has {column.shape[0]} labels for {coordinates.shape[0]} rows. Expected one per row."

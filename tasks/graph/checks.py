@@ -4,7 +4,7 @@ from pumascale.tasks.graph import memory, metrics
 from pumascale.tasks.graph.plan import make_plan
 from pumascale.tasks.graph.target import CATEGORICAL
 from pumascale.tasks.parameters import GraphParameters
-from pumascale.tasks.storage import arrays, finite, urls
+from pumascale.tasks.storage import finite, sources, urls
 from pumascale.tasks.storage.errors import InputError
 
 
@@ -16,7 +16,7 @@ def check(source: str, parameters: GraphParameters) -> None:
     InputError
         With what came, what was expected and what to change.
     """
-    n_rows = arrays.open_source(source).shape[0]
+    n_rows = sources.open_source(source).shape[0]
     metrics.check_metric(parameters.metric)
     _check_rows(source, n_rows, parameters.n_neighbors)
     _check_partitions(n_rows, parameters)
@@ -43,7 +43,7 @@ def check_rows(source: str, parameters: GraphParameters) -> None:
         finite.check_finite(source)
     if parameters.metric not in metrics.BINARY | metrics.NON_NEGATIVE or parameters.precomputed_knn:
         return
-    for _, block in finite.read_blocks(arrays.open_source(source)):
+    for _, block in finite.read_blocks(sources.open_source(source)):
         metrics.check_values(parameters.metric, block[finite.finite_rows(block)], source)
 
 
@@ -92,7 +92,7 @@ def _check_partitions(n_rows: int, parameters: GraphParameters) -> None:
 
 
 def _check_precomputed(url: str, n_rows: int, n_neighbors: int) -> None:
-    shapes = {name: arrays.open_source(urls.join(url, name)).shape for name in ("indices", "distances")}
+    shapes = {name: sources.open_source(urls.join(url, name)).shape for name in ("indices", "distances")}
     for name, shape in shapes.items():
         if len(shape) != 2 or shape[0] != n_rows or shape[1] < n_neighbors - 1 or shape != shapes["indices"]:
             raise InputError(
@@ -103,12 +103,12 @@ def _check_precomputed(url: str, n_rows: int, n_neighbors: int) -> None:
 
 def _check_target(source: str, labels: str, n_rows: int, parameters: GraphParameters) -> None:
     if parameters.target_metric == CATEGORICAL:
-        arrays.check_labels(source, labels)
+        sources.check_labels(source, labels)
         return
     metrics.check_metric(parameters.target_metric, "graph.target_metric", also=(CATEGORICAL,))
     if parameters.target_n_neighbors in (0, 1):
         raise InputError(f"graph.target_n_neighbors={parameters.target_n_neighbors}: expected -1, or 2 and more.")
-    array = arrays.find_array(labels)
+    array = sources.find_array(labels)
     if array.shape[0] != n_rows or array.dtype.kind not in "fiu":
         raise InputError(
             f"graph.labels: {labels} has shape {array.shape} and dtype {array.dtype}. graph.target_metric="

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, scratch_of
 from pumascale.tasks.graph.runs import read_runs, write_run
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import arrays, sources
 
 BUCKET_ROWS = 4_000_000  # hashes and ids of a bucket: 100 MB
 
@@ -30,7 +30,7 @@ def bucket_tasks(plan: Plan) -> list[PartitionTask]:
 def hash_block(task: BlockTask) -> dict[str, Any]:
     """Hash a block's rows, one run by bucket."""
     plan = task.plan
-    rows = arrays.read_rows(arrays.open_source(plan.source), task.start, task.stop)
+    rows = arrays.read_rows(sources.open_source(plan.source), task.start, task.stop)
     hashes = row_hashes(rows)
     owner = (hashes[:, 0] % np.uint64(n_buckets(plan))).astype(np.int64)
     content = {"hashes": hashes, "rows": np.arange(task.start, task.stop)}

@@ -20,7 +20,7 @@ from pumascale.tasks.graph.duplicates import read_duplicates
 from pumascale.tasks.graph.metrics import rank_block
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of
 from pumascale.tasks.graph.runs import read_runs, write_run
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import arrays, sources
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.finite import finite_rows
 
@@ -50,7 +50,7 @@ def choose_pivots(task: PartitionTask) -> dict[str, Any]:
 
 def _read_sample(plan: Plan) -> NDArray[np.float32]:
     """Rows of a few random blocks: reading scattered rows would read every chunk."""
-    array = arrays.open_source(plan.source)
+    array = sources.open_source(plan.source)
     generator = np.random.Generator(np.random.Philox(key=[plan.parameters.random_state, 3]))
     step = 256
     size = min(MOST_SAMPLED, SAMPLED_PER_PIVOT * PIVOTS_PER_PARTITION * plan.n_partitions)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph.memory import default_partition_rows
 from pumascale.tasks.parameters import GraphParameters
-from pumascale.tasks.storage import arrays, urls
+from pumascale.tasks.storage import arrays, sources, urls
 
 MOST_BLOCK_BYTES = 64 * 2**20
 MOST_RANGE_BYTES = 32 * 2**20  # read whole for some of its rows: picking them out of their chunks costs more
@@ -88,7 +88,7 @@ class BlockTask:
 
 def make_plan(source: str, place: str, parameters: GraphParameters, worker_memory: int | None) -> Plan:
     """Plan the build: one partition where the data fits a worker, else as many as the bound on their rows asks for."""
-    shape = arrays.open_source(source).shape
+    shape = sources.open_source(source).shape
     n_features = int(np.prod(shape[1:]))
     bound = parameters.partition_rows or default_partition_rows(worker_memory, n_features, parameters.n_neighbors)
     n_partitions = parameters.n_partitions or _enough_partitions(shape[0], bound, parameters.overlap)

@@ -13,7 +13,7 @@ from pumascale.tasks.quality.distances import EUCLIDEAN, distance_block, roundin
 from pumascale.tasks.quality.edge_loss import Fit, edge_loss, keep_nearest, strengths
 from pumascale.tasks.quality.ranks import except_itself
 from pumascale.tasks.quality.rows import candidate_blocks, draw
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import sources
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.rows import read_blocks, read_ids
 
@@ -62,7 +62,7 @@ def drift(
     InputError
         When the rows of both differ in shape, or there are fewer than 2 trained ones.
     """
-    new, trained = arrays.open_source(source), arrays.open_source(reference)
+    new, trained = sources.open_source(source), sources.open_source(reference)
     before = first_new_row if source == reference else trained.shape[0]
     n_trained = before if n_trained is None else min(n_trained, trained.shape[0])
     _check(source, new.shape, reference, trained.shape, n_trained)

@@ -13,7 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from pumascale.tasks.quality.ranks import data_ranks
 from pumascale.tasks.quality.rows import draw
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import arrays, sources
 
 LEAST = 3  # candidates: trustworthiness is defined for n_neighbors < n / 2
 
@@ -58,7 +58,7 @@ def measure(
         rows at one distance sharing a rank), `label_accuracy` (majority of the nearest in the map) and `sample`, the
         number of rows measured. Empty when fewer than 3 trained rows are placed.
     """
-    array = arrays.open_source(source)
+    array = sources.open_source(source)
     points = np.asarray(arrays.open_array(embedding)[:])
     placed = np.isfinite(points).all(axis=1)
     unseen = np.zeros(len(points), bool)
@@ -73,7 +73,7 @@ def measure(
     k = min(n_neighbors, (len(candidates) - 1) // 2)
     nearest = map_neighbors(points, together, candidates, k)
     ranks = data_ranks(array, together, candidates, nearest, metric, metric_kwds or {}, on_progress)
-    known = None if labels is None else np.asarray(arrays.open_labels(labels)[:])
+    known = None if labels is None else np.asarray(sources.open_labels(labels)[:])
     result: dict[str, Any] = {"n_neighbors": k}
     for kind, rows in ids.items():
         here = np.isin(together, rows)

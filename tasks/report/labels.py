@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.report.colors import GRAY, MOST, class_colors, ordered_colors
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import sources
 
 N_RANGES = 10
 
@@ -32,7 +32,7 @@ def read_classes(labels: str | None, n_rows: int) -> Classes:
     """
     if labels is None:
         return Classes(np.zeros(n_rows, np.int64), ["rows"], [n_rows], class_colors(1))
-    array = arrays.open_labels(labels)
+    array = sources.open_labels(labels)
     values = np.asarray(array[:])
     kinds, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     if values.dtype.kind == "f" and len(kinds) > MOST:

@@ -10,7 +10,7 @@ from typing import Any
 
 import zarr
 
-from pumascale.tasks.storage import arrays, fingerprints, manifests, urls
+from pumascale.tasks.storage import arrays, fingerprints, manifests, sources, urls
 from pumascale.tasks.storage.errors import InputError
 
 RECORD = "source.json"
@@ -22,7 +22,7 @@ Record = dict[str, Any]
 
 def record_source(source: str) -> Record:
     """The record of `source` as it is now."""
-    array = arrays.open_source(source)
+    array = sources.open_source(source)
     rows = arrays.object_rows(array)
     n_objects = -(-array.shape[0] // rows)
     return _describe(source, array, rows * -(-n_objects // MOST_DIGESTS))
@@ -46,7 +46,7 @@ def unchanged_rows(source: str, record: Record) -> int:
     InputError
         When rows of `record` are gone, have another shape or dtype, or lie in chunks that were written again.
     """
-    array = arrays.open_source(source)
+    array = sources.open_source(source)
     _check_array(source, array, record)
     step, before = record["step"], record["digests"]
     now = _describe(source, array, step)["digests"]

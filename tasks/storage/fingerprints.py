@@ -8,7 +8,7 @@ import hashlib
 import json
 from typing import Any
 
-from pumascale.tasks.storage import arrays, urls
+from pumascale.tasks.storage import sources, urls
 
 # Raise it when the stores' schema or an algorithm changes: old places are then left alone and made anew.
 VERSION = 2
@@ -16,7 +16,7 @@ VERSION = 2
 
 def fingerprint_source(url: str) -> str:
     """A hash of the array at `url` that changes when its data does."""
-    array = arrays.open_source(url)
+    array = sources.open_source(url)
     return digest([array.shape, str(array.dtype), array.chunks, array.shards, fingerprint_tree(url)])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import arrays, sources
 from pumascale.tasks.storage.errors import NonFiniteError
 
 BLOCK_BYTES = 64 * 2**20
@@ -40,7 +40,7 @@ def check_finite(source: str) -> None:
     NonFiniteError
         Saying how many rows have NaN or inf (as float32), and which is the first.
     """
-    rows = arrays.open_source(source)
+    rows = sources.open_source(source)
     if rows.dtype.kind != "f":
         return
     n_bad, first = 0, -1

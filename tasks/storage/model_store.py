@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.storage import arrays, fingerprints, manifests, urls
+from pumascale.tasks.storage import fingerprints, manifests, sources, urls
 from pumascale.tasks.storage.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -55,7 +55,7 @@ def read_held_out(place: str) -> NDArray[np.int64]:
 
 def check_rows(source: str, facts: dict[str, Any]) -> None:
     """Refuse a source whose rows have another shape than the model was trained on, or that has no network for it."""
-    array = arrays.open_source(source)
+    array = sources.open_source(source)
     if int(np.prod(array.shape[1:])) != int(np.prod(facts["row_shape"])):
         raise InputError(
             f"{source} has rows of shape {array.shape[1:]}; the model takes rows of shape {tuple(facts['row_shape'])}. "
@@ -70,7 +70,7 @@ def check_rows(source: str, facts: dict[str, Any]) -> None:
 
 def check_coordinates(coordinates: str, place: str) -> None:
     """Refuse places on a map that are not of this model's maps, and a model without a way back from them."""
-    n_components, shape = read_model(place)["n_components"], arrays.open_source(coordinates).shape
+    n_components, shape = read_model(place)["n_components"], sources.open_source(coordinates).shape
     if shape[1:] != (n_components,):
         raise InputError(
             f"{coordinates} has shape {shape}; the model's maps have {n_components} components. "

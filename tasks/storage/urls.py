@@ -7,13 +7,7 @@ place, so that no reader ever meets half of it.
 
 import contextlib
 import functools
-import glob
-import os
 import re
-import secrets
-import shutil
-import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +16,7 @@ import fsspec
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 from fsspec import AbstractFileSystem
 
+from pumascale.tasks.storage import disk
 from pumascale.tasks.storage.errors import InputError
 
 # One retry is botocore's, the others are s3fs's (see `_patient_s3`): their product is what a hung server costs.
@@ -29,9 +24,6 @@ S3_OPTIONS: dict[str, Any] = {
     "use_listings_cache": False,
     "config_kwargs": {"retries": {"mode": "standard", "max_attempts": 2}, "connect_timeout": 5},
 }
-# What a killed writer leaves on a disk, Zarr's and our own: the file that would have been renamed when it was whole.
-PART = re.compile(r"\.[0-9a-f]{12,32}\.part(ial)?$")
-FORSAKEN_SECONDS = 60.0
 USER = re.compile(r"^.*://[^/:@\[]*:(?!:|\d*(/|$))")  # a colon before the first slash that is no port's
 SIGNED = re.compile(r"^[^?]*\?(?=(.*&)?(x-amz-signature|x-goog-signature|signature|sig)=)", re.IGNORECASE)  # presigned
 S3_ATTEMPTS = 13  # with s3fs's waits of 0.1 s x 1.7^i, 15 s at most: an outage of a minute is waited out
@@ -129,9 +121,7 @@ def read_bytes(url: str) -> bytes | None:
 def write_bytes(url: str, data: bytes) -> None:
     """Write the object whole, over an older one."""
     if is_local(url):
-        with _part_of(local_path(url)) as part:
-            _fill(part, data)
-            os.replace(part, local_path(url))
+        disk.write(local_path(url), data)
     else:
         fs, path = filesystem(url)
         fs.pipe_file(path, data)
@@ -154,11 +144,7 @@ def read_range(url: str, start: int, stop: int) -> bytes:
 def upload_file(file: Path, url: str) -> None:
     """Copy the local `file` to `url`, whole: a reader meets all of it or nothing."""
     if is_local(url):
-        target = local_path(url)
-        with _part_of(target) as part:
-            _remove_forsaken(target.parent.glob(f".{glob.escape(target.name)}.*"))
-            shutil.copyfile(file, part)
-            os.replace(part, target)
+        disk.copy(file, local_path(url))
     else:
         fs, path = filesystem(url)
         fs.put_file(str(file), path)
@@ -172,35 +158,7 @@ def create_bytes(url: str, data: bytes) -> bool:
     bool
         False when something is there already (which may be this very write, its first answer lost: read it back).
     """
-    return _create_local(local_path(url), data) if is_local(url) else _create_remote(url, data)
-
-
-@contextlib.contextmanager
-def _part_of(path: Path) -> Iterator[Path]:
-    """A file to make whole beside `path` and to give its name; what is left of it at the end goes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-    try:
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _fill(part: Path, data: bytes) -> None:
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _create_local(path: Path, data: bytes) -> bool:
-    with _part_of(path) as part:
-        _fill(part, data)
-        try:
-            os.link(part, path)  # fails where the name is taken, unlike rename
-        except FileExistsError:
-            return False
-    return True
+    return disk.create(local_path(url), data) if is_local(url) else _create_remote(url, data)
 
 
 def _create_remote(url: str, data: bytes) -> bool:
@@ -230,7 +188,7 @@ def list_objects(url: str) -> dict[str, ObjectInfo]:
     except FileNotFoundError:
         return {}
     prefix = path.rstrip("/") + "/"
-    whole = {name: entry for name, entry in found.items() if name.startswith(prefix) and not PART.search(name)}
+    whole = {name: entry for name, entry in found.items() if name.startswith(prefix) and not disk.is_part(name)}
     return {name.removeprefix(prefix): _info(entry) for name, entry in whole.items()}
 
 
@@ -269,19 +227,10 @@ def remove_tree(url: str) -> None:
 def remove_forsaken_parts(url: str) -> None:
     """Remove the unfinished files in the folder `url` that nobody has written to for a minute."""
     if is_local(url):
-        _remove_forsaken(local_path(url).glob(".*"))
-
-
-def _remove_forsaken(paths: Iterable[Path]) -> None:
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            if PART.search(path.name) and time.time() - path.stat().st_mtime > FORSAKEN_SECONDS:
-                path.unlink()
+        disk.remove_forsaken(local_path(url).glob(".*"))
 
 
 def remove_parts(url: str) -> None:
     """Remove the unfinished files below `url` that killed runs left on a disk; nobody may be writing there."""
     if is_local(url):
-        for path in local_path(url).rglob("*"):
-            if PART.search(path.name):
-                path.unlink(missing_ok=True)
+        disk.remove_parts(local_path(url))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pumascale.tasks.parameters import TrainingParameters
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import sources
 from pumascale.tasks.storage.errors import InputError, nearest_name
 from pumascale.tasks.training.problem import uses_prototypes
 from pumascale.tasks.training.specs import import_object, is_import_path
@@ -26,7 +26,7 @@ def check(source: str, parameters: TrainingParameters) -> None:
     InputError
         With what came, what was expected and what to change.
     """
-    shape = tuple(arrays.open_source(source).shape)
+    shape = tuple(sources.open_source(source).shape)
     if shape[0] < LEAST_ROWS:
         raise InputError(f"{source} has {shape[0]} rows. Training needs at least {LEAST_ROWS}.")
     if (parameters.a is None) != (parameters.b is None):
@@ -114,12 +114,12 @@ def check_arrays(parameters: TrainingParameters, shape: tuple[int, ...]) -> None
     if parameters.landmark_positions is not None:
         _check_shape("landmark_positions", parameters.landmark_positions, (shape[0], parameters.n_components))
     if parameters.reconstruction_validation is not None:
-        found = arrays.open_source(parameters.reconstruction_validation)
+        found = sources.open_source(parameters.reconstruction_validation)
         _check_shape("reconstruction_validation", parameters.reconstruction_validation, (found.shape[0], *shape[1:]))
 
 
 def _check_shape(name: str, url: str, expected: tuple[int, ...]) -> None:
-    found = tuple(arrays.open_source(url).shape)
+    found = tuple(sources.open_source(url).shape)
     if found != expected:
         raise InputError(f"training.{name}={url} has shape {found}, but {expected} is expected. Write it anew.")
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import TrainingParameters
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import arrays, sources
 from pumascale.tasks.storage.rows import read_ids
 from pumascale.tasks.training import configs
 from pumascale.tasks.training.callbacks import Progress, ValidateReconstruction
@@ -93,7 +93,7 @@ def validate_reconstruction(
     """What reports the reconstruction loss of the given rows, where there are any."""
     if parameters.reconstruction_validation is None:
         return []
-    array = arrays.open_source(parameters.reconstruction_validation)
+    array = sources.open_source(parameters.reconstruction_validation)
     loss = configs.build_loss("parametric_reconstruction_loss_fcn", parameters.parametric_reconstruction_loss_fcn)
     return [ValidateReconstruction(encoder, decoder, arrays.read_rows(array, 0, array.shape[0]), loss)]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import TrainingParameters
-from pumascale.tasks.storage import arrays, graph_store, urls
+from pumascale.tasks.storage import arrays, graph_store, sources, urls
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.rows import read_ids
 from pumascale.tasks.training import sampling, splits
@@ -62,7 +62,7 @@ class Problem:
 
 def read_problem(source: str, graph: str, parameters: TrainingParameters, memory_limit: float) -> Problem:
     """Hold rows out, look through the edges, and count the steps as umap-learn does."""
-    array, is_parametric = arrays.open_source(source), parameters.parametric_embedding
+    array, is_parametric = sources.open_source(source), parameters.parametric_embedding
     n_rows = array.shape[0]
     n_epochs = parameters.n_epochs or sampling.default_n_epochs(n_rows)
     # A place that is learned by itself cannot be held out.
@@ -142,7 +142,7 @@ def read_landmarks(parameters: TrainingParameters) -> NDArray[np.float32] | None
     """The given places, if any."""
     if parameters.landmark_positions is None:
         return None
-    array = arrays.open_source(parameters.landmark_positions)
+    array = sources.open_source(parameters.landmark_positions)
     return np.asarray(arrays.read_rows(array, 0, array.shape[0]))
 
 

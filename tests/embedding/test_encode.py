@@ -9,7 +9,7 @@ import zarr
 from pumascale.tasks.embedding import blocks
 from pumascale.tasks.embedding.adopt import adopt_shards
 from pumascale.tasks.embedding.encode import decode, encode
-from pumascale.tasks.storage import arrays, manifests, urls
+from pumascale.tasks.storage import arrays, manifests, sources, urls
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.finite import check_finite
 from tests.embedding.conftest import WEIGHTS, Rows, Write, project
@@ -34,7 +34,7 @@ def run(source: str, target: str, n_rows_before_death: int | None = None, **opti
             raise RuntimeError("killed")
         return project(rows)
 
-    shape = arrays.open_source(source).shape[1:]
+    shape = sources.open_source(source).shape[1:]
     values = {"row_shape": shape, "out_shape": (2,), "batch_size": 100, **options}
     return encode(source, encoder, target, **values) | {"seen": seen}  # type: ignore[arg-type]
 

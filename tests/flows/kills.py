@@ -34,7 +34,7 @@ import numpy as np
 import psutil
 from sklearn.datasets import load_digits
 
-from pumascale.tasks.storage import arrays, targets, urls
+from pumascale.tasks.storage import arrays, disk, targets, urls
 
 ROOT = Path(__file__).parents[2]
 SHELL = [sys.executable, "-m", "pumascale.flows.shell"]
@@ -276,7 +276,7 @@ def unfinished(folder: Path) -> list[str]:
     """What no finished workspace holds."""
     names = {"scratch", "checkpoints", "lease.json"}
     paths = [path for place in ("work", "map") for path in (folder / place).rglob("*")]
-    return [str(path) for path in paths if path.name in names or urls.PART.search(path.name)]
+    return [str(path) for path in paths if path.name in names or disk.is_part(path.name)]
 
 
 def content(graph: str) -> dict[str, bytes]:

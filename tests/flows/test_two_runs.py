@@ -13,7 +13,7 @@ import zarr
 from prefect.settings import PREFECT_API_URL
 from sklearn.datasets import load_digits
 
-from pumascale.tasks.storage import targets, urls
+from pumascale.tasks.storage import disk, targets
 from tests.flows.conftest import write_digits
 
 SHELL = [sys.executable, "-m", "pumascale.flows.shell"]
@@ -56,4 +56,4 @@ def check(both: list[tuple[dict[str, Any], str]], target: str, version: int, n_r
     assert (points.shape, bool(np.isfinite(points).all())) == ((n_rows, 2), True)
     paths = list(Path(one["embedding"]).parents[1].rglob("*"))
     unfinished = {"scratch", "checkpoints", "lease.json"}
-    assert [path for path in paths if path.name in unfinished or urls.PART.search(path.name)] == []
+    assert [path for path in paths if path.name in unfinished or disk.is_part(path.name)] == []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import plan
-from pumascale.tasks.storage import arrays, fingerprints, probes, rows, urls
+from pumascale.tasks.storage import arrays, fingerprints, probes, rows, sources, urls
 from pumascale.tasks.storage.errors import InputError
 from tests.s3.fixtures import changed_environment
 
@@ -125,7 +125,7 @@ def test_a_corrupt_chunk_of_any_codec_is_an_error_and_named(tmp_path: Path, code
     whole = (tmp_path / "1.0").read_bytes()
     (tmp_path / "1.0").write_bytes(np.random.default_rng(1).bytes(len(whole)))
     with pytest.raises(InputError, match=rf"^{tmp_path}/1\.0 \(rows 300 to 600\) cannot be read"):
-        arrays.read_rows(arrays.open_source(str(tmp_path)), 0, 1000)
+        arrays.read_rows(sources.open_source(str(tmp_path)), 0, 1000)
 
 
 def test_a_fingerprint_follows_the_data(workspace: str) -> None:
@@ -167,25 +167,25 @@ def test_bad_sources_are_refused(workspace: str, case: str) -> None:
     make, message = BAD[case]
     make(f"{workspace}/source")
     with pytest.raises(InputError, match=message):
-        arrays.open_source(f"{workspace}/source")
+        sources.open_source(f"{workspace}/source")
 
 
 def test_strings_are_refused(tmp_path: Any) -> None:
     zarr.create_array(store=str(tmp_path), data=np.array([["a", "b"], ["c", "d"]]), zarr_format=2)
     with pytest.raises(InputError, match="has dtype"):
-        arrays.open_source(str(tmp_path))
+        sources.open_source(str(tmp_path))
 
 
 def test_version_2_and_any_compressor_are_sources(tmp_path: Any) -> None:
     zarr.create_array(store=str(tmp_path), data=numbers().astype(np.float16), chunks=(100, 8), zarr_format=2)
-    found = arrays.read_rows(arrays.open_source(str(tmp_path)), 150, 750)
+    found = arrays.read_rows(sources.open_source(str(tmp_path)), 150, 750)
     np.testing.assert_array_equal(found, numbers().astype(np.float16).astype(np.float32)[150:750])
 
 
 def test_wrong_keys_are_said(s3: str) -> None:
     write(f"{s3}/source", numbers())
     with changed_environment({"AWS_SECRET_ACCESS_KEY": "wrong"}):
-        for check in (arrays.open_source, probes.check_reachable, probes.check_workspace):
+        for check in (sources.open_source, probes.check_reachable, probes.check_workspace):
             with pytest.raises(InputError, match="refused these credentials"):
                 check(f"{s3}/source")
 
@@ -221,11 +221,11 @@ def test_a_store_that_ignores_create_only_is_refused(tmp_path: Any, monkeypatch:
 def test_labels_whose_first_chunk_holds_only_zeros_are_read_as_zeros(tmp_path: Path) -> None:
     labels = zarr.create_array(tmp_path / "labels", shape=(8,), chunks=(4,), dtype="i8")
     labels[:] = [0, 0, 0, 0, 1, 1, 2, 2]
-    np.testing.assert_array_equal(np.asarray(arrays.open_labels(str(tmp_path / "labels"))[:]), labels[:])
+    np.testing.assert_array_equal(np.asarray(sources.open_labels(str(tmp_path / "labels"))[:]), labels[:])
 
 
 def test_labels_of_another_length_are_refused(tmp_path: Path) -> None:
     arrays.write_whole(str(tmp_path / "rows"), np.ones((5, 2), np.float32))
     arrays.write_whole(str(tmp_path / "labels"), np.ones(4, np.int64))
     with pytest.raises(InputError, match="4 labels for 5 rows"):
-        arrays.check_labels(str(tmp_path / "rows"), str(tmp_path / "labels"))
+        sources.check_labels(str(tmp_path / "rows"), str(tmp_path / "labels"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pumascale.tasks.storage import urls
+from pumascale.tasks.storage import disk, urls
 from pumascale.tasks.storage.errors import InputError
 
 
@@ -65,8 +65,8 @@ def test_no_part_of_a_file_is_left_where_the_disk_is_full(tmp_path: Path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     (tmp_path / "file").write_bytes(b"1")
-    monkeypatch.setattr(urls.os, "fsync", full)
-    monkeypatch.setattr(urls.shutil, "copyfile", lambda file, part: (part.touch(), full()))
+    monkeypatch.setattr(disk.os, "fsync", full)
+    monkeypatch.setattr(disk.shutil, "copyfile", lambda file, part: (part.touch(), full()))
     for write in (urls.write_bytes, urls.create_bytes, lambda url, _: urls.upload_file(tmp_path / "file", url)):
         with pytest.raises(OSError, match="No space left"):
             write(str(tmp_path / "object"), b"2")
