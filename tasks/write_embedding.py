@@ -242,16 +242,18 @@ def _report(place: str, model: str, labels: str | None, texts: str | None, manif
     from pumascale.tasks.report.labels import read_classes
     from pumascale.tasks.report.map import draw_map
     from pumascale.tasks.report.page import make_page
+    from pumascale.tasks.report.pixels import count_pixels
+    from pumascale.tasks.report.rows import Rows
     from pumascale.tasks.report.tables import headline, quality_table, stage_table
 
-    points = np.asarray(arrays.open_array(urls.join(place, "embedding"))[:])
-    classes = read_classes(labels, len(points))
-    picture = draw_map(points, classes)
+    points = arrays.open_array(urls.join(place, "embedding"))
+    rows = Rows(points, read_classes(labels, points.shape[0]))
+    pixels = count_pixels(rows)
+    picture = draw_map(rows, pixels)
     urls.write_bytes(urls.join(place, "map.png"), picture)
-    urls.write_bytes(urls.join(place, "map-dark.png"), draw_map(points, classes, "dark"))
+    urls.write_bytes(urls.join(place, "map-dark.png"), draw_map(rows, pixels, "dark"))
     page = make_page(
-        points,
-        classes,
+        rows,
         title=manifest["source"],
         map_picture=picture,
         loss_picture=urls.read_bytes(urls.join(model, "loss.png")),

@@ -1,8 +1,4 @@
-"""The map as a picture, for any number of rows: coloured by label, dense places stronger, with a legend.
-
-Up to 200,000 rows are drawn as discs with NumPy, in a fraction of a second; above, datashader counts them (it compiles
-for 12 s first). Both give the same kind of picture: in each pixel the mean colour of its rows.
-"""
+"""The map as a picture, for any number of rows: coloured by label, dense places stronger, with a legend."""
 
 import io
 
@@ -15,9 +11,9 @@ from numpy.typing import NDArray
 from pumascale.tasks.report.colors import rgb
 from pumascale.tasks.report.labels import Classes
 from pumascale.tasks.report.names import name_places
+from pumascale.tasks.report.pixels import SIZE, Pixels, Window
+from pumascale.tasks.report.rows import Rows
 
-SIZE = 1400  # pixels of the longer side
-MOST_AS_DISCS = 200_000
 LEGEND_LINES = 32
 LEGEND_FONT = 12.5  # points at most, so that it is read where the Prefect UI shows the picture at a third of its size
 NAME_FONT = 11.0
@@ -26,130 +22,35 @@ BACKGROUNDS = {"light": "#ffffff", "dark": "#101317"}
 INKS = {"light": "#22262b", "dark": "#e6e8eb"}
 DPI = 140
 
-Window = tuple[float, float, float, float]  # x0, x1, y0, y1
 
-
-def draw_map(points: NDArray[np.float32], classes: Classes, theme: str = "light") -> bytes:
+def draw_map(rows: Rows, pixels: Pixels, theme: str = "light") -> bytes:
     """Draw the first two components, as PNG bytes.
 
     Parameters
     ----------
-    points : float32 (n, n_components)
-        Rows with NaN are left out; a one-dimensional map is drawn as a line of points.
+    pixels : Pixels
+        The rows as `count_pixels` counted them: once for both themes.
     theme : {"light", "dark"}
     """
-    placed = np.isfinite(points).all(axis=1)
-    x, y = plane(points[placed])
-    codes, window = classes.codes[placed], view(x, y)
-    picture = shade(x, y, codes, classes.colors, window, theme)
+    picture, classes, window = shade(pixels, theme), rows.classes, pixels.window
     labelled = len(classes.names) > 1
     font = _legend_font(len(classes.names), len(picture))
     figure, width = _frame(picture, _legend_width(classes.names, font) if labelled else 0, theme)
     if labelled:
         _legend(figure, classes, theme, width, font)
-        places = {} if classes.ordered else name_places(x, y, codes, window)
+        some = rows.sample
+        places = {} if classes.ordered else name_places(some.x, some.y, some.codes, window)
         _names(figure, places, classes.names, window, picture.shape, theme)
-    _note(figure, x, y, window, theme)
+    _note(figure, pixels, theme)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor=BACKGROUNDS[theme])
     return buffer.getvalue()
 
 
-def plane(points: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The first two components; the second is 0 where there is but one."""
-    return points[:, 0], points[:, 1] if points.shape[1] > 1 else np.zeros(len(points), np.float32)
-
-
-def shade(
-    x: NDArray[np.float32],
-    y: NDArray[np.float32],
-    codes: NDArray[np.int64],
-    colors: list[str],
-    window: Window,
-    theme: str,
-) -> NDArray[np.uint8]:
-    """Points to pixels, uint8 (height, width, 3)."""
-    width, height = _pixels(window)
-    palette = np.array([rgb(color) for color in colors]) / 255.0
-    count = _discs if len(x) <= MOST_AS_DISCS else _pixel_counts
-    counts, mixed = count(x, y, codes, palette, window, width, height)
-    strength = _strength(counts)[..., None]
-    paper = rgb(BACKGROUNDS[theme]) / 255.0
-    return np.asarray(np.rint(255 * (paper * (1 - strength) + mixed * strength)), np.uint8)
-
-
-def view(x: NDArray[np.float32], y: NDArray[np.float32]) -> Window:
-    """What is shown: all rows, save where 1 in 25 of them would leave most of the picture empty."""
-    if not len(x):
-        return (0.0, 1.0, 0.0, 1.0)
-    (x0, x1), (y0, y1) = _range(x), _range(y)
-    # No side is shorter than six tenths of the other: distances in the picture are those of the map.
-    longer = 1.04 * max(x1 - x0, y1 - y0, 1e-6)
-    half_x, half_y = (max(1.04 * (high - low), 0.6 * longer) / 2 for low, high in ((x0, x1), (y0, y1)))
-    middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
-    return (middle_x - half_x, middle_x + half_x, middle_y - half_y, middle_y + half_y)
-
-
-def _range(values: NDArray[np.float32]) -> tuple[float, float]:
-    low, high = np.quantile(values.astype(np.float64), (0.02, 0.98))
-    reach = 0.2 * (high - low)
-    return max(float(np.min(values)), low - reach), min(float(np.max(values)), high + reach)
-
-
-def _pixels(window: Window) -> tuple[int, int]:
-    wide, high = window[1] - window[0], window[3] - window[2]
-    return round(SIZE * wide / max(wide, high)), round(SIZE * high / max(wide, high))
-
-
-def _discs(
-    x: NDArray[np.float32],
-    y: NDArray[np.float32],
-    codes: NDArray[np.int64],
-    palette: NDArray[np.float64],
-    window: Window,
-    width: int,
-    height: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rows as discs with soft edges: how many cover each pixel (height, width), and their mean colour (..., 3)."""
-    x0, x1, y0, y1 = window
-    radius = float(np.clip(SIZE * np.sqrt(0.06 / max(len(x), 1)), 0.6, 5.0))
-    reach = int(np.ceil(radius))
-    offsets = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2), axis=-1).reshape(-1, 2)
-    weights = np.clip(radius + 0.5 - np.hypot(offsets[:, 0], offsets[:, 1]), 0, 1)
-    columns = ((x - x0) / (x1 - x0) * width).astype(np.int64)[:, None] + offsets[None, :, 0]
-    lines = ((y1 - y) / (y1 - y0) * height).astype(np.int64)[:, None] + offsets[None, :, 1]
-    inside = (columns >= 0) & (columns < width) & (lines >= 0) & (lines < height) & (weights > 0)
-    pixel = (lines * width + columns)[inside]
-    weight = np.broadcast_to(weights, inside.shape)[inside]
-    color = np.broadcast_to(codes[:, None], inside.shape)[inside]
-    counts = np.bincount(pixel, weight, width * height)
-    sums = [np.bincount(pixel, weight * palette[color, channel], width * height) for channel in range(3)]
-    mixed = np.stack(sums, axis=-1) / np.maximum(counts, 1e-9)[:, None]
-    return np.asarray(counts.reshape(height, width), np.float64), mixed.reshape(height, width, 3)
-
-
-def _pixel_counts(
-    x: NDArray[np.float32],
-    y: NDArray[np.float32],
-    codes: NDArray[np.int64],
-    palette: NDArray[np.float64],
-    window: Window,
-    width: int,
-    height: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """As `_discs`, a pixel a row."""
-    import datashader
-    import pandas as pd
-
-    canvas = datashader.Canvas(width, height, window[:2], window[2:])
-    counts, sums = np.zeros((height, width)), np.zeros((height, width, 3))
-    # Class by class: all at once would hold a count for each pixel and class.
-    for code, color in enumerate(palette):
-        mine = codes == code
-        found = canvas.points(pd.DataFrame({"x": x[mine], "y": y[mine]}), "x", "y").to_numpy()[::-1].astype(np.float64)
-        counts += found
-        sums += found[..., None] * color
-    return counts, sums / np.maximum(counts, 1e-9)[..., None]
+def shade(pixels: Pixels, theme: str) -> NDArray[np.uint8]:
+    """Counts to colours, uint8 (height, width, 3)."""
+    strength, paper = _strength(pixels.counts)[..., None], rgb(BACKGROUNDS[theme]) / 255.0
+    return np.asarray(np.rint(255 * (paper * (1 - strength) + pixels.colors * strength)), np.uint8)
 
 
 def _strength(counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -226,8 +127,7 @@ def overlap(one: Window, other: Window) -> bool:
     return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
-def _note(figure: Figure, x: NDArray[np.float32], y: NDArray[np.float32], window: Window, theme: str) -> None:
-    outside = int(((x < window[0]) | (x > window[1]) | (y < window[2]) | (y > window[3])).sum())
-    if outside:
-        text = f"{outside:,} of {len(x):,} rows lie farther out"
+def _note(figure: Figure, pixels: Pixels, theme: str) -> None:
+    if pixels.n_outside:
+        text = f"{pixels.n_outside:,} of {pixels.n_rows:,} rows lie farther out"
         figure.text(0.008, 0.012, text, color=INKS[theme], alpha=0.6, fontsize=7)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.report.labels import Classes
-from pumascale.tasks.report.map import Window, plane, view
 from pumascale.tasks.report.names import name_places
+from pumascale.tasks.report.pixels import Window, view
+from pumascale.tasks.report.rows import Placed, Rows
 from pumascale.tasks.report.tables import flatten, quality_table, show, with_unit
 from pumascale.tasks.report.template import PAGE
 
@@ -20,8 +21,7 @@ MOST_POINTS = 200_000
 
 
 def make_page(
-    points: NDArray[np.float32],
-    classes: Classes,
+    rows: Rows,
     *,
     title: str,
     map_picture: bytes | None,
@@ -35,8 +35,8 @@ def make_page(
 
     Parameters
     ----------
-    points : float32 (n, n_components)
-        The first two components are drawn; above 200,000 rows a sample of them.
+    rows : Rows
+        Above 200,000 a sample of them is drawn.
     map_picture : bytes, optional
         A PNG of the map for readers that run no scripts, such as a mail's.
     tables : dict
@@ -44,22 +44,21 @@ def make_page(
     texts : callable, optional
         From the ids of the rows that are drawn, int64 (m,), ascending, to what the pointer shows for each.
     """
-    ids = _sample(points, random_state)
-    x, y = plane(points[ids])
-    window = view(x, y)
+    some, classes, n_rows = _sample(rows, random_state), rows.classes, rows.points.shape[0]
+    window = view(some.x, some.y)
     data = {
-        "x": _pack(x),
-        "y": _pack(y),
+        "x": _pack(some.x),
+        "y": _pack(some.y),
         "window": window,
-        "places": _names(points, ids, classes, window),
-        "id": _pack(ids.astype(np.uint32)),
-        "code": _pack(classes.codes[ids].astype(np.uint16)),
+        "places": _names(some, classes, window),
+        "id": _pack(some.ids.astype(np.uint32)),
+        "code": _pack(some.codes.astype(np.uint16)),
         "names": classes.names,
         "counts": classes.counts,
         "colors": classes.colors,
-        "texts": None if texts is None else texts(ids),
+        "texts": None if texts is None else texts(some.ids),
     }
-    note = f"{len(points):,} rows" + (f", a sample of {len(ids):,} drawn" if len(ids) < len(points) else "")
+    note = f"{n_rows:,} rows" + (f", a sample of {len(some):,} drawn" if len(some) < n_rows else "")
     parts = {
         "TITLE": html.escape(title),
         "NOTE": html.escape(note),
@@ -74,19 +73,18 @@ def make_page(
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda place: parts[place[1]], PAGE)
 
 
-def _names(points: NDArray[np.float32], ids: NDArray[np.int64], classes: Classes, window: Window) -> list[list[Any]]:
+def _names(some: Placed, classes: Classes, window: Window) -> list[list[Any]]:
     """What is written on the map: a name and its place."""
     if len(classes.names) < 2 or classes.ordered:
         return []
-    x, y = plane(points[ids])
-    return [[classes.names[code], *place] for code, place in name_places(x, y, classes.codes[ids], window).items()]
+    return [[classes.names[code], *place] for code, place in name_places(some.x, some.y, some.codes, window).items()]
 
 
-def _sample(points: NDArray[np.float32], random_state: int) -> NDArray[np.int64]:
-    placed = np.flatnonzero(np.isfinite(points).all(axis=1))
-    if len(placed) <= MOST_POINTS:
-        return placed
-    return np.sort(np.random.default_rng(random_state).choice(placed, MOST_POINTS, replace=False))
+def _sample(rows: Rows, random_state: int) -> Placed:
+    if len(rows.sample) <= MOST_POINTS:
+        return rows.sample
+    drawn = np.random.default_rng(random_state).choice(len(rows.sample), MOST_POINTS, replace=False)
+    return rows.sample.at(np.sort(drawn))
 
 
 def _pack(values: NDArray[Any]) -> str:

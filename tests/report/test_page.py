@@ -15,6 +15,7 @@ from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from pumascale.tasks.report.labels import Classes, read_classes
 from pumascale.tasks.report.loss import draw_loss
 from pumascale.tasks.report.page import make_page
+from pumascale.tasks.report.rows import Rows
 from tests.deployments.browser import open_browser
 from tests.report.conftest import classes_of, pixels
 
@@ -36,7 +37,7 @@ def browse(folder: Path, page: str, *flags: str) -> str:
 
 def page_of(points: NDArray[Any], classes: Classes, **changes: Any) -> str:
     parts: dict[str, Any] = {"title": "digits", "map_picture": None, "loss_picture": None, "quality": {}, "tables": {}}
-    return make_page(points, classes, **(parts | changes))
+    return make_page(Rows(points, classes), **(parts | changes))
 
 
 def texts_of(ids: NDArray[np.int64]) -> list[str]:
