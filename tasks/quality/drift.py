@@ -1,7 +1,7 @@
 """Whether new rows are unlike the ones that a model was trained on: how far from them, and how badly the map fits.
 
 One streamed pass over the trained rows, for a sample of each kind, and one for the places of those found nearest.
-Memory holds the samples and the trained rows' ids.
+Memory holds the samples, and a bit for each trained row.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.quality.distances import EUCLIDEAN, distance_block, rounding
 from pumascale.tasks.quality.edge_loss import Fit, edge_loss, keep_nearest, strengths
 from pumascale.tasks.quality.ranks import except_itself
-from pumascale.tasks.quality.rows import candidate_blocks, draw
+from pumascale.tasks.quality.rows import Candidates, all_but, candidate_blocks, draw
 from pumascale.tasks.storage import sources
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.rows import read_blocks, read_ids
@@ -70,13 +70,13 @@ def drift(
         return {}
     n_features = int(np.prod(new.shape[1:]))
     held_out = np.empty(0, np.int64) if fit is None else fit.held_out[fit.held_out < n_trained]
-    candidates = np.delete(np.arange(n_trained), held_out)
-    known, held, fresh = (
-        draw(ids, sample, random_state, n_features)
-        for ids in (candidates, held_out, np.arange(first_new_row, new.shape[0]))
-    )
+    candidates = all_but(n_trained, held_out)
+    n_candidates, n_new = len(candidates), new.shape[0] - first_new_row
+    known = candidates.at(draw(n_candidates, sample, random_state, n_features))
+    held = held_out[draw(len(held_out), sample, random_state, n_features)]
+    fresh = first_new_row + draw(n_new, sample, random_state, n_features)
     queries = np.concatenate([read_ids(trained, known), read_ids(trained, held), read_ids(new, fresh)])
-    k = 1 if fit is None else max(1, min(fit.n_neighbors, len(candidates)) - 1)
+    k = 1 if fit is None else max(1, min(fit.n_neighbors, n_candidates) - 1)
     distances, ids = nearest_rows(trained, queries, known, candidates, k, metric, metric_kwds or {})
     finite = np.isfinite(distances[:, -1])
     kinds = np.repeat(["trained", "held_out", "new"], [len(known), len(held), len(fresh)])
@@ -145,7 +145,7 @@ def nearest_rows(
     trained: Any,
     queries: NDArray[np.float32],
     known: NDArray[np.int64],
-    candidates: NDArray[np.int64],
+    candidates: Candidates,
     k: int,
     metric: str,
     metric_kwds: dict[str, float],

@@ -1,7 +1,7 @@
 """How good a map is, on sampled rows: neighbour recall, trustworthiness, label accuracy, for trained and unseen rows.
 
-Neighbours are always sought among the trained rows, the row itself excepted. The embedding is small (8 bytes a row) and
-read whole; the source is streamed, so memory does not grow with n times the features.
+Neighbours are always sought among the trained rows, the row itself excepted. Map and source are streamed; what memory
+holds of all rows is a bit for each.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from pumascale.tasks.quality.ranks import data_ranks
-from pumascale.tasks.quality.rows import draw
+from pumascale.tasks.quality.rows import Candidates, draw
 from pumascale.tasks.storage import arrays, sources
+from pumascale.tasks.storage.rows import read_ids
 
+BLOCK_ROWS = 2**20  # of the map, among which neighbours are sought at once
 LEAST = 3  # candidates: trustworthiness is defined for n_neighbors < n / 2
 
 
@@ -59,25 +61,23 @@ def measure(
         number of rows measured. Empty when fewer than 3 trained rows are placed.
     """
     array = sources.open_source(source)
-    points = np.asarray(arrays.open_array(embedding)[:])
-    placed = np.isfinite(points).all(axis=1)
-    unseen = np.zeros(len(points), bool)
-    unseen[held_out] = True
-    candidates = np.flatnonzero(placed & ~unseen)
-    if len(candidates) < LEAST:
+    points = arrays.open_array(embedding)
+    candidates, unseen = placed_rows(points, held_out)
+    n_candidates, n_features = len(candidates), int(np.prod(array.shape[1:]))
+    if n_candidates < LEAST:
         return {}
-    n_features = int(np.prod(array.shape[1:]))
-    kinds = {"trained": candidates, "held_out": np.flatnonzero(placed & unseen)}
-    ids = {kind: draw(rows, sample, random_state, n_features) for kind, rows in kinds.items() if len(rows)}
+    ids = {"trained": candidates.at(draw(n_candidates, sample, random_state, n_features))}
+    if len(unseen):
+        ids["held_out"] = unseen[draw(len(unseen), sample, random_state, n_features)]
     together = np.sort(np.concatenate(list(ids.values())))
-    k = min(n_neighbors, (len(candidates) - 1) // 2)
+    k = min(n_neighbors, (n_candidates - 1) // 2)
     nearest = map_neighbors(points, together, candidates, k)
     ranks = data_ranks(array, together, candidates, nearest, metric, metric_kwds or {}, on_progress)
-    known = None if labels is None else np.asarray(sources.open_labels(labels)[:])
+    known = None if labels is None else sources.open_labels(labels)
     result: dict[str, Any] = {"n_neighbors": k}
     for kind, rows in ids.items():
         here = np.isin(together, rows)
-        n = len(candidates) + (kind == "held_out")  # an unseen row counts itself in, as a trained one does
+        n = n_candidates + (kind == "held_out")  # an unseen row counts itself in, as a trained one does
         result[kind] = {
             "neighbor_recall": float((ranks[here] <= k).mean()),
             "trustworthiness": trustworthiness(ranks[here], n),
@@ -88,12 +88,30 @@ def measure(
     return result
 
 
-def map_neighbors(
-    points: NDArray[np.float32], ids: NDArray[np.int64], candidates: NDArray[np.int64], k: int
-) -> NDArray[np.int64]:
+def placed_rows(points: Any, held_out: NDArray[np.int64]) -> tuple[Candidates, NDArray[np.int64]]:
+    """The trained rows that have a place in the map `points` (n, n_components), and the held-out ones, ascending."""
+    placed, unseen, held_out = Candidates(points.shape[0]), [np.zeros(0, np.int64)], np.sort(held_out)
+    for start, stop in arrays.row_blocks(points.shape[0], BLOCK_ROWS):
+        finite = np.isfinite(arrays.read_rows(points, start, stop)).all(axis=1)
+        held = held_out[slice(*np.searchsorted(held_out, (start, stop)))]
+        unseen.append(held[finite[held - start]])
+        finite[held - start] = False
+        placed.add(start, finite)
+    return placed, np.concatenate(unseen)
+
+
+def map_neighbors(points: Any, ids: NDArray[np.int64], candidates: Candidates, k: int) -> NDArray[np.int64]:
     """Ids of the k candidates nearest to each row in the map, the row itself excepted, int64 (m, k)."""
-    tree = NearestNeighbors(n_neighbors=k + 1).fit(points[candidates])
-    found = candidates[tree.kneighbors(points[ids], return_distance=False)]
+    queries, best = read_ids(points, ids), np.full((len(ids), 0), np.inf)
+    found = np.zeros((len(ids), 0), np.int64)
+    for start, stop in arrays.row_blocks(points.shape[0], BLOCK_ROWS):
+        block = candidates.between(start, stop)
+        if len(block):
+            tree = NearestNeighbors(n_neighbors=min(k + 1, len(block)))
+            distances, places = tree.fit(arrays.read_rows(points, start, stop)[block - start]).kneighbors(queries)
+            best, found = np.hstack([best, distances]), np.hstack([found, block[places]])
+            order = np.argsort(best, axis=1, kind="stable")[:, : k + 1]
+            best, found = (np.take_along_axis(values, order, axis=1) for values in (best, found))
     # Drop the row itself; where it is not among the found ones, drop the farthest.
     itself = found == ids[:, None]
     itself[~itself.any(axis=1), -1] = True
@@ -107,8 +125,10 @@ def trustworthiness(ranks: NDArray[np.int64], n_rows: int) -> float:
     return float(1.0 - penalty * 2.0 / (k * (2.0 * n_rows - 3.0 * k - 1.0)))
 
 
-def label_accuracy(labels: NDArray[Any], ids: NDArray[np.int64], nearest: NDArray[np.int64]) -> float:
-    """Share of rows whose label is the one that most of their nearest in the map have."""
-    _, codes = np.unique(labels, return_inverse=True)
-    majority = np.array([int(np.argmax(np.bincount(row))) for row in codes[nearest]])
-    return float((majority == codes[ids]).mean())
+def label_accuracy(labels: Any, ids: NDArray[np.int64], nearest: NDArray[np.int64]) -> float:
+    """Share of rows whose label, of (n,) stored ones, is the one that most of their nearest in the map have."""
+    asked, places = np.unique(np.column_stack([ids, nearest]), return_inverse=True)
+    _, codes = np.unique(arrays.read_ids(labels, asked), return_inverse=True)
+    own, *others = codes[places.reshape(len(ids), -1)].T
+    majority = np.array([int(np.argmax(np.bincount(row))) for row in np.transpose(others)])
+    return float((majority == own).mean())

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.quality.distances import distance_block, pair_distances, rounding
-from pumascale.tasks.quality.rows import candidate_blocks
+from pumascale.tasks.quality.rows import Candidates, candidate_blocks
 from pumascale.tasks.storage.rows import read_ids
 
 
 def data_ranks(
     array: Any,
     ids: NDArray[np.int64],
-    candidates: NDArray[np.int64],
+    candidates: Candidates,
     neighbors: NDArray[np.int64],
     metric: str,
     metric_kwds: dict[str, float],
@@ -32,8 +32,8 @@ def data_ranks(
         The source, (n, ...).
     ids : int64 (m,)
         The rows asked about, ascending; a row is no candidate for itself.
-    candidates : int64 (c,)
-        Ascending.
+    candidates : Candidates
+        What a row is ranked among.
     neighbors : int64 (m, k)
         Candidates.
     """
@@ -53,7 +53,7 @@ def data_ranks(
 def neighbor_distances(
     array: Any,
     queries: NDArray[np.float32],
-    candidates: NDArray[np.int64],
+    candidates: Candidates,
     neighbors: NDArray[np.int64],
     metric: str,
     metric_kwds: dict[str, float],

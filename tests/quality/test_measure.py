@@ -12,8 +12,10 @@ from sklearn.manifold import trustworthiness
 from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import KNeighborsClassifier
 
+from pumascale.tasks.quality import measure as room
 from pumascale.tasks.quality import rows as room_rows
 from pumascale.tasks.quality.measure import label_accuracy, map_neighbors, measure
+from pumascale.tasks.quality.rows import Candidates, all_but
 from tests.quality.conftest import Store
 
 NOBODY = np.zeros(0, np.int64)
@@ -78,7 +80,7 @@ def test_few_distinct_distances(store: Store, points: NDArray[Any]) -> None:
     found = measure(store(rows), store(points), held_out=NOBODY, metric="manhattan")["trained"]
     distances = pairwise_distances(rows, metric="manhattan")
     np.fill_diagonal(distances, np.inf)
-    nearest = map_neighbors(points, np.arange(600), np.arange(600), 15)
+    nearest = map_neighbors(points, np.arange(600), all_but(600, NOBODY), 15)
     ranks = np.array([[1 + (row < row[j]).sum() for j in near] for row, near in zip(distances, nearest, strict=True)])
     assert found["neighbor_recall"] == pytest.approx((ranks <= 15).mean())
     penalty = np.maximum(ranks - 15, 0).sum()
@@ -139,8 +141,10 @@ def test_labels_are_guessed_as_a_classifier_would(store: Store, rows: NDArray[An
     found = measure(store(rows), store(points), held_out=held_out, labels=store(labels))
     classifier = KNeighborsClassifier(15).fit(points[:500], labels[:500])
     assert found["held_out"]["label_accuracy"] == pytest.approx(classifier.score(points[500:], labels[500:]))
-    nearest = map_neighbors(points, np.arange(500), np.arange(500), 15)
-    assert found["trained"]["label_accuracy"] == pytest.approx(label_accuracy(labels, np.arange(500), nearest))
+    nearest = map_neighbors(points, np.arange(500), all_but(500, NOBODY), 15)
+    assert found["trained"]["label_accuracy"] == pytest.approx(
+        label_accuracy(zarr.open_array(store(labels)), np.arange(500), nearest)
+    )
 
 
 def test_labels_may_be_words(store: Store, rows: NDArray[Any], points: NDArray[Any], tmp_path: Any) -> None:
@@ -187,6 +191,32 @@ def test_the_size_of_blocks_does_not_matter(
     whole = measure(source, embedding, held_out=np.arange(0, 200, 9), metric=metric)
     monkeypatch.setattr(room_rows, "BLOCK_VALUES", values)
     assert measure(source, embedding, held_out=np.arange(0, 200, 9), metric=metric) == whole
+
+
+def test_blocks_of_the_map_do_not_matter(
+    store: Store, rows: NDArray[Any], points: NDArray[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 8 rows: fewer than are sought."""
+    source, embedding, held_out = store(rows), store(points), np.arange(0, 600, 7)
+    whole = measure(source, embedding, held_out=held_out)
+    monkeypatch.setattr(room, "BLOCK_ROWS", 8)
+    monkeypatch.setattr(room_rows, "ID_ROWS", 8)
+    assert measure(source, embedding, held_out=held_out) == whole
+
+
+@pytest.mark.parametrize("n_rows", [1, 8, 600])
+def test_candidates_are_a_mask(n_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room_rows, "ID_ROWS", 56)
+    mask = np.random.default_rng(0).random(n_rows) < 0.5
+    found = Candidates(n_rows)
+    found.add(0, mask)
+    left_out = np.arange(0, n_rows, 5)
+    found.remove(left_out)
+    mask[left_out] = False
+    assert len(found) == mask.sum()
+    assert found.at(np.arange(len(found))).tolist() == np.flatnonzero(mask).tolist()
+    for start, stop in ((0, n_rows), (n_rows // 3, n_rows // 2 + 1)):
+        assert found.between(start, stop).tolist() == (start + np.flatnonzero(mask[start:stop])).tolist()
 
 
 def test_wide_rows_are_sampled_less(
