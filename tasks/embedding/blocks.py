@@ -164,9 +164,13 @@ def _finish(written: Future[None] | None) -> None:
 
 
 def read_rows_step(rows: zarr.Array[Any]) -> int:
-    """Rows to read at once: whole chunks of the source, as many as fit 64 MB, at least one."""
-    chunk = int(rows.chunks[0])
-    return chunk * max(1, BLOCK_BYTES // (4 * prod(rows.shape[1:]) * chunk))
+    """Rows to read at once: whole objects of the source, as many as fit 64 MB; of a larger one whole chunks.
+
+    A shard that is wanted whole comes in one request, and one that is cut in a request per chunk.
+    """
+    most = BLOCK_BYTES // (4 * prod(rows.shape[1:]))
+    unit = arrays.object_rows(rows) if arrays.object_rows(rows) <= most else int(rows.chunks[0])
+    return unit * max(1, most // unit)
 
 
 def even(n_rows: int, most: int) -> int:

@@ -1,10 +1,12 @@
 """Rows to coordinates and back: the result, its schema, killed runs, bad rows, bounded memory."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zarr
+from zarr.storage import LocalStore
 
 from pumascale.tasks.embedding import blocks
 from pumascale.tasks.embedding.adopt import adopt_shards
@@ -37,6 +39,23 @@ def run(source: str, target: str, n_rows_before_death: int | None = None, **opti
     shape = sources.open_source(source).shape[1:]
     values = {"row_shape": shape, "out_shape": (2,), "batch_size": 100, **options}
     return encode(source, encoder, target, **values) | {"seen": seen}  # type: ignore[arg-type]
+
+
+def test_a_shard_is_read_in_one_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in one for each of its chunks, which takes as long on S3 as all else."""
+    array = arrays.create_array(str(tmp_path / "rows"), shape=(2048, 12), dtype=np.float32, shard_rows=64)
+    array[:] = 1
+    asked = []
+    get = LocalStore.get
+
+    async def counted(store: LocalStore, key: str, *where: Any, **range_: Any) -> Any:
+        if store.root == tmp_path / "rows":
+            asked.append(key)
+        return await get(store, key, *where, **range_)
+
+    monkeypatch.setattr(LocalStore, "get", counted)
+    run(str(tmp_path / "rows"), str(tmp_path / "map"))
+    assert sorted(key for key in asked if key.startswith("c/")) == sorted(f"c/{shard}/0" for shard in range(32))
 
 
 @pytest.mark.parametrize("n", [1, 511, 512, 513, 2600])
