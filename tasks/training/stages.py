@@ -12,12 +12,13 @@ from keras import ops
 from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import TrainingParameters
+from pumascale.tasks.storage import model_store, sources, urls
 from pumascale.tasks.storage.rows import read_ids
-from pumascale.tasks.training import layout, splits
+from pumascale.tasks.training import artefact, layout, splits
 from pumascale.tasks.training.adjacency import draw_edges
 from pumascale.tasks.training.callbacks import Progress, build_logs
 from pumascale.tasks.training.checkpoints import Checkpoint, KeepLayout, saving_on_sigterm
-from pumascale.tasks.training.medoids import choose_prototypes, principal_axes
+from pumascale.tasks.training.medoids import NOBODY, choose_prototypes, principal_axes
 from pumascale.tasks.training.problem import Problem, validation_edges
 from pumascale.tasks.training.prototypes import PrototypeAttention, default_n_prototypes, prototype_encoder
 from pumascale.tasks.training.sampling import Edges
@@ -61,6 +62,7 @@ def train_prototypes(
         places = layout.lay_out(start, trained.adjacency, options, watch, first_epoch)
     keeper.save(problem.n_epochs, places, watch.history)
     layer.set_values(places[chosen])
+    artefact.save_ids(urls.join(place, model_store.PROTOTYPES), trained.ids[chosen])
     for log in watch.logs:
         log.on_train_end()
     return encoder, watch.history
@@ -75,13 +77,20 @@ def choose_encoder(
     """
     seed, count = parameters.random_state, parameters.n_prototypes or default_n_prototypes(len(trained.ids))
     sample = read_sample(problem, count, seed)
-    among = choose_prototypes(sample.rows, sample.ids, count, seed)
+    earlier = _earlier_prototypes(parameters.landmark_positions)
+    among = choose_prototypes(sample.rows, sample.ids, count, seed, earlier)
     encoder = prototype_encoder(
         problem.row_shape, parameters.n_components, len(among), problem.metric, parameters.spread
     )
     encoder.get_layer("prototypes").set_keys(sample.rows[among])
     axes = sample.rows.mean(axis=0), principal_axes(sample.rows, sample.ids, parameters.n_components, seed)
     return encoder, np.searchsorted(trained.ids, sample.ids[among]), axes
+
+
+def _earlier_prototypes(landmarks: str | None) -> NDArray[np.int64]:
+    """Ids of the prototypes of the model that placed the landmarks, where they name one: the map is to stay."""
+    model = sources.open_source(landmarks).attrs.get("model") if landmarks else None
+    return model_store.read_prototypes(model) if isinstance(model, str) else NOBODY
 
 
 def start_of(

@@ -16,7 +16,7 @@ from pumascale.flows.update import update
 from pumascale.tasks.embedding import blocks, encode
 from pumascale.tasks.parameters import EmbeddingParameters, TrainingParameters
 from pumascale.tasks.recipe import read_recipe
-from pumascale.tasks.storage import arrays, manifests, targets, urls
+from pumascale.tasks.storage import arrays, manifests, model_store, targets, urls
 from pumascale.tasks.storage.errors import InputError
 from tests.flows.conftest import COMPUTE, GRAPH
 
@@ -226,9 +226,13 @@ def test_a_retrained_map_is_where_the_old_one_was(tmp_path: Path, monkeypatch: p
     for target in ("held", "free"):
         update(source, model, str(tmp_path / target), compute=COMPUTE)
     zarr.open_array(source, mode="r+").append(ROWS[1200:])
-    held = update(source, model, str(tmp_path / "held"), retrain_above=0, compute=COMPUTE)["movement"]
+    retrained = update(source, model, str(tmp_path / "held"), retrain_above=0, compute=COMPUTE)
     monkeypatch.setattr("pumascale.flows.update.write_landmarks", lambda *asked: None)
-    free = update(source, model, str(tmp_path / "free"), retrain_above=0, compute=COMPUTE)["movement"]
+    anew = update(source, model, str(tmp_path / "free"), retrain_above=0, compute=COMPUTE)
+    before, *after = (model_store.read_prototypes(url) for url in (model, retrained["model"], anew["model"]))
+    stay, drawn = (np.isin(ids, before).mean() for ids in after)
+    assert stay > drawn
+    held, free = retrained["movement"], anew["movement"]
     assert held["rows"] == free["rows"] == 1200
     # Seen: 0.4 % of the map's width for 28 % in the median, 3.0 % for 90 % in the 95th percentile.
     assert held["median_share"] <= 0.02 < 0.25 < free["median_share"]

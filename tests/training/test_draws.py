@@ -60,3 +60,21 @@ def test_most_prototypes_stay_when_rows_are_appended() -> None:
     before = choose_prototypes(rows[:2000], np.arange(2000), 500, 0)
     after = choose_prototypes(rows, np.arange(2200), 550, 0)
     assert kept(before, after) > 0.7  # .3 when all are drawn anew
+
+
+def test_prototypes_of_an_earlier_model_stay_where_they_stand_for_their_clusters() -> None:
+    rows = np.random.default_rng(0).normal(size=(2200, 8)).astype(np.float32)
+    before = choose_prototypes(rows[:2000], np.arange(2000), 500, 0)
+    drawn = choose_prototypes(rows, np.arange(2200), 550, 0)
+    after = choose_prototypes(rows, np.arange(2200), 550, 0, before)
+    assert kept(before, after) > kept(before, drawn) + 0.05
+    assert 500 < len(after) <= 550
+    assert (after >= 2000).sum() > 20
+
+
+def test_appended_rows_unlike_all_others_get_prototypes_beside_earlier_ones() -> None:
+    rows = np.random.default_rng(0).normal(size=(2200, 8)).astype(np.float32)
+    rows[2000:] += 50
+    before = choose_prototypes(rows[:2000], np.arange(2000), 500, 0)
+    after = choose_prototypes(rows, np.arange(2200), 500, 0, before)  # as many as before: some give way
+    assert 30 < (after >= 2000).sum() < 70
