@@ -16,7 +16,7 @@ import zarr
 from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import BloscCodec
 
-from pumascale.tasks.storage import urls
+from pumascale.tasks.storage import urls, whole
 from pumascale.tasks.storage.errors import InputError
 
 SHARD_BYTES = 32 * 2**20
@@ -132,12 +132,18 @@ def create_array(
         dtype=np.dtype(dtype),
         chunks=(chunk, *(max(1, size) for size in shape[1:])),
         shards=(shard, *(max(1, size) for size in shape[1:])),
-        compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=np.dtype(dtype).itemsize),
+        compressors=BloscCodec(**compressor(dtype)),
         fill_value=fill_value,
         dimension_names=dimension_names,
         attributes=attributes,
         config=_WRITE_CONFIG,
     )
+
+
+def compressor(dtype: DTypeLike) -> dict[str, Any]:
+    """Zarr's configuration of blosc for numbers of a dtype."""
+    typesize = np.dtype(dtype).itemsize
+    return {"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "typesize": typesize, "blocksize": 0}
 
 
 def _geometry(row_nbytes: int, n_rows: int, shard: int | None) -> tuple[int, int]:
@@ -157,8 +163,13 @@ def _opened_same(url: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> zarr
 
 
 def write_whole(url: str, values: NDArray[Any]) -> None:
-    """Write an array whose size only its maker knows; what a killed run left of it is replaced."""
+    """Write an array whose size only its maker knows; what a killed run left of it is replaced.
+
+    It is one object, read as a whole, where that is not larger than any other shard.
+    """
     urls.remove_tree(url)
+    if 0 < values.nbytes <= SHARD_BYTES and values.dtype.kind in "fiub":
+        return whole.write_object(url, values, compressor(values.dtype))
     array = create_array(url, shape=values.shape, dtype=values.dtype)
     if values.size:
         array[:] = values

@@ -22,10 +22,10 @@ def is_part(name: str) -> bool:
     return PART.search(name) is not None
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write the file, over an older one."""
+def write(path: Path, data: bytes | bytearray, *, is_safe: bool = True) -> None:
+    """Write the file, over an older one; a safe one is on the disk when this returns."""
     with _part_of(path) as part:
-        _fill(part, data)
+        _fill(part, data, is_safe=is_safe)
         os.replace(part, path)
 
 
@@ -59,11 +59,12 @@ def _part_of(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _fill(part: Path, data: bytes) -> None:
+def _fill(part: Path, data: bytes | bytearray, *, is_safe: bool = True) -> None:
     with part.open("wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        if is_safe:
+            os.fsync(file.fileno())
 
 
 def remove_forsaken(paths: Iterable[Path]) -> None:

@@ -1,0 +1,49 @@
+"""Arrays of one object: any Zarr reader reads them, and they are what Zarr itself would have said of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from pumascale.tasks.storage import arrays, urls
+from pumascale.tasks.storage.errors import InputError
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int8", "uint16", ">i4", "int64", "bool"])
+@pytest.mark.parametrize("shape", [(1,), (7,), (5, 3), (3, 4, 2)])
+def test_zarr_reads_what_was_written(tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> None:
+    url, values = str(tmp_path / "values"), np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    arrays.write_whole(url, np.ones((9, 9)))
+    arrays.write_whole(url, values)
+    found = zarr.open_array(url, mode="r")
+    np.testing.assert_array_equal(found[:], values)
+    assert found.dtype == values.dtype.newbyteorder("=")
+    assert len(urls.list_objects(url)) == 2
+
+
+def test_one_object_is_compressed_as_shards_are(tmp_path: Path) -> None:
+    values = np.zeros((1000, 10), np.float32)
+    arrays.write_whole(str(tmp_path / "whole"), values)
+    whole = zarr.open_array(str(tmp_path / "whole"), mode="r")
+    sharded = arrays.create_array(str(tmp_path / "sharded"), shape=values.shape, dtype=values.dtype)
+    assert whole.compressors == sharded.compressors
+    assert whole.fill_value == sharded.fill_value
+    assert whole.nbytes_stored() < values.nbytes / 10
+
+
+def test_a_lost_object_is_an_error(tmp_path: Path) -> None:
+    url = str(tmp_path / "values")
+    arrays.write_whole(url, np.ones(5))
+    (tmp_path / "values" / "c.0").unlink()
+    with pytest.raises((FileNotFoundError, InputError)):  # the latter by an older Zarr
+        arrays.open_array(url)[:]
+
+
+def test_what_is_larger_than_a_shard_is_in_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "SHARD_BYTES", 2**20)
+    values = np.arange(2**18, dtype=np.float64)
+    arrays.write_whole(str(tmp_path / "values"), values)
+    array = zarr.open_array(str(tmp_path / "values"), mode="r")
+    assert array.shards is not None
+    np.testing.assert_array_equal(array[:], values)
