@@ -18,6 +18,8 @@ from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tas
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays, graph_store
 
+SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: Fibonacci hashing (Knuth, 6.4)
+
 Directed = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]  # head, tail (global ids), strength
 Edges = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]
 
@@ -62,29 +64,32 @@ def gather_edges(plan: Plan, kind: str, partition: int) -> Directed:
 
 
 @njit(cache=True)
-def owners(partitions_of: NDArray[np.int32], other: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The first partition that both ends of each pair joined, int32 (e,); -1 where there is none.
+def owners(
+    head: NDArray[np.int64], tail: NDArray[np.int64], of_head: NDArray[np.int32], of_tail: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """The partition that each pair belongs to, int32 (e,); -1 where an end joined none.
 
     Parameters
     ----------
-    partitions_of, other : int32 (e, overlap)
-        What the ends joined; -1 is none.
+    of_head, of_tail : int32 (e, overlap)
+        The partitions that the ends joined, nearest first; -1 is none.
     """
-    first = np.full(len(partitions_of), -1, np.int32)
-    for edge in range(len(first)):
-        for partition in partitions_of[edge]:
-            if partition >= 0 and (other[edge] == partition).any() and (first[edge] < 0 or partition < first[edge]):
-                first[edge] = partition
-    return first
+    owner = np.full(len(head), -1, np.int32)
+    for edge in range(len(head)):
+        if of_head[edge, 0] < 0 or of_tail[edge, 0] < 0:
+            continue
+        for one in of_head[edge]:
+            for other in of_tail[edge]:
+                if one == other and one >= 0 and (owner[edge] < 0 or one < owner[edge]):
+                    owner[edge] = one
+        if owner[edge] < 0:
+            owner[edge] = of_head[edge, 0] if head[edge] < tail[edge] else of_tail[edge, 0]
+    return owner
 
 
 def edge_owners(plan: Plan, head: NDArray[np.int64], tail: NDArray[np.int64]) -> NDArray[np.int32]:
-    """The partition that each pair belongs to, int32 (e,); -1 where an end joined none."""
-    joined_head, joined_tail = (gather(plan.scratch("partitions_of"), end) for end in (head, tail))
-    owner = owners(joined_head, joined_tail)
-    of_smaller = np.where(head < tail, joined_head[:, 0], joined_tail[:, 0])
-    nowhere = (joined_head[:, 0] < 0) | (joined_tail[:, 0] < 0)
-    return np.where(nowhere, -1, np.where(owner < 0, of_smaller, owner)).astype(np.int32)
+    """As `owners`, looked up."""
+    return owners(head, tail, *(gather(plan.scratch("partitions_of"), end) for end in (head, tail)))
 
 
 def partition_edges(task: PartitionTask) -> dict[str, Any]:
@@ -121,12 +126,35 @@ def with_guests(
         The ends as places in `ids`.
     """
     ends = np.concatenate([head, tail])
-    order = np.argsort(joined)
-    place = order[np.minimum(np.searchsorted(joined[order], ends), len(joined) - 1)]
-    is_guest = joined[place] != ends
+    place = places_in(joined, ends)
+    is_guest = place < 0
     guests, at = np.unique(ends[is_guest], return_inverse=True)
     place[is_guest] = len(joined) + at
     return np.concatenate([joined, guests]), place[: len(head)], place[len(head) :]
+
+
+@njit(cache=True)
+def places_in(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each of the `wanted` stands in the distinct `ids`, int64 (w,); -1: nowhere.
+
+    A table of hashes: a search among sorted ids misses the cache, and takes six times as long.
+    """
+    size = 4
+    while size < 4 * len(ids):
+        size *= 2
+    table, shift = np.full(size, -1, np.int64), 64 - int(np.log2(size))
+    for place in range(len(ids)):
+        at = (np.uint64(ids[place]) * SPREAD) >> np.uint64(shift)
+        while table[at] >= 0:
+            at = (at + np.uint64(1)) & np.uint64(size - 1)
+        table[at] = place
+    found = np.empty(len(wanted), np.int64)
+    for i in range(len(wanted)):
+        at = (np.uint64(wanted[i]) * SPREAD) >> np.uint64(shift)
+        while table[at] >= 0 and ids[table[at]] != wanted[i]:
+            at = (at + np.uint64(1)) & np.uint64(size - 1)
+        found[i] = table[at]
+    return found
 
 
 def settle(plan: Plan, partition: int, content: graph_store.Partition) -> None:
@@ -165,9 +193,45 @@ def undirected_edges(
     weight : float32 (u,)
         Strength of the fuzzy union, above 0.
     """
-    keys, pair = np.unique(pair_keys(head, tail, n_rows), return_inverse=True)
-    weight = fuzzy.fuzzy_union(*both_directions(pair, len(keys), head < tail, strength), set_op_mix_ratio)
-    return *pair_ends(keys[weight > 0], n_rows), weight[weight > 0]
+    smaller, larger = np.minimum(head, tail), np.maximum(head, tail)
+    order = order_of(larger, n_rows)
+    order = order[order_of(smaller[order], n_rows)]
+    first, second, forward, backward = pairs(smaller[order], larger[order], (head < tail)[order], strength[order])
+    weight = fuzzy.fuzzy_union(forward, backward, set_op_mix_ratio)
+    there = weight > 0
+    return first[there], second[there], weight[there]
+
+
+@njit(cache=True)
+def order_of(keys: NDArray[np.int64], n_keys: int) -> NDArray[np.int64]:
+    """What sorts keys below `n_keys`, equal ones in their order, int64 (e,): by counting, so in two passes."""
+    begins, order = np.zeros(n_keys + 1, np.int64), np.empty(len(keys), np.int64)
+    for key in keys:
+        begins[key + 1] += 1
+    begins = np.cumsum(begins)
+    for at in range(len(keys)):
+        order[begins[keys[at]]] = at
+        begins[keys[at]] += 1
+    return order
+
+
+@njit(cache=True)
+def pairs(
+    smaller: NDArray[np.int64], larger: NDArray[np.int64], is_upward: NDArray[np.bool_], strength: NDArray[np.float32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
+    """Both directions of each pair side by side, where equal pairs follow each other: ends, and strengths (u,)."""
+    first, second = np.empty((2, len(smaller)), np.int32)
+    forward, backward = np.zeros((2, len(smaller)), np.float32)
+    count = 0
+    for edge in range(len(smaller)):
+        is_new = edge == 0 or smaller[edge] != smaller[edge - 1] or larger[edge] != larger[edge - 1]
+        count += is_new
+        first[count - 1], second[count - 1] = smaller[edge], larger[edge]
+        if is_upward[edge]:
+            forward[count - 1] = strength[edge]
+        else:
+            backward[count - 1] = strength[edge]
+    return first[:count], second[:count], forward[:count], backward[:count]
 
 
 def pair_keys(head: NDArray[Any], tail: NDArray[Any], n_rows: int) -> NDArray[np.int64]:
