@@ -6,9 +6,9 @@ DISTANCES = 3 * 64 * 2**20  # of some rows to all pivots or samples, with float6
 
 
 def projected_block(block_rows: int, n_features: int, n_neighbors: int, overlap: int) -> int:
-    """Bytes for a block of rows: assigned, scattered (a copy per partition, sorted), merged."""
+    """Bytes for a block of rows: assigned, scattered (a copy per partition), merged."""
     assigned = 4 * n_features * block_rows + DISTANCES
-    scattered = (1 + 3 * overlap) * 4 * n_features * block_rows
+    scattered = (2 + overlap) * 4 * n_features * block_rows
     merged = 5 * 12 * overlap * n_neighbors * block_rows  # indices and distances, sorted twice
     return IMPORTS + max(assigned, scattered, merged)
 

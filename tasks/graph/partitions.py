@@ -175,11 +175,10 @@ def scatter_block(task: BlockTask) -> dict[str, Any]:
     """Write a block's rows, each for every partition that it joins, as one run."""
     plan = task.plan
     joined = read(plan.scratch("partitions_of"), slice(task.start, task.stop))
-    ids = np.repeat(np.arange(task.start, task.stop), plan.overlap)
     array = arrays.open_array(plan.source)
     data = arrays.read_rows(array, task.start, task.stop, dtype=array.dtype)
     slot = np.tile(np.arange(plan.overlap, dtype=np.int8), len(data))
-    content: dict[str, NDArray[Any]] = {"rows": ids, "slot": slot, "data": data[ids - task.start]}
+    content: dict[str, NDArray[Any]] = {"rows": np.arange(task.start, task.stop), "slot": slot, "data": data}
     write_run(plan.scratch("runs", task.name), joined.ravel(), plan.n_partitions, content)
     return {"n_rows": len(data)}
 

@@ -46,6 +46,17 @@ def test_an_owner_reads_the_columns_that_it_asks_for(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(read, np.concatenate([content[name][at]] * 2))
 
 
+def test_a_row_that_several_owners_read_is_given_once(tmp_path: Path) -> None:
+    url, owner = str(tmp_path / "run"), np.array([[0, 1], [1, 2], [2, 0], [-1, 1]])
+    content = {"rows": np.arange(4), "slot": np.tile(np.arange(2, dtype=np.int8), 4), "data": np.eye(4)}
+    write_run(url, owner.ravel(), 4, content)
+    for kind in range(4):
+        rows, slot = np.nonzero(owner == kind)
+        found = read_runs([url], kind, ("rows", "slot", "data"))
+        for mine, expected in zip(found, (rows, slot, np.eye(4)[rows]), strict=True):
+            np.testing.assert_array_equal(mine, expected)
+
+
 @pytest.mark.parametrize("most", [0, 2**20])
 def test_rows_are_gathered_in_any_order_and_as_often_as_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int

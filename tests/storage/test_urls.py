@@ -25,6 +25,17 @@ def test_write_read_overwrite_remove(workspace: str) -> None:
         urls.object_info(url)
 
 
+def test_parts_of_a_large_object_are_read(workspace: str) -> None:
+    url, content = urls.join(workspace, "deep", "run"), bytearray(range(256)) * 100
+    for _ in range(2):
+        urls.write_large(url, content)
+        assert urls.read_range(url, 250, 260) == content[250:260]
+        assert urls.read_range(url, 25_000, 30_000) == content[25_000:]
+    with pytest.raises(FileNotFoundError):
+        urls.read_range(url + "-not-there", 0, 1)
+    assert list(urls.list_objects(urls.join(workspace, "deep"))) == ["run"]
+
+
 def test_a_create_happens_once(workspace: str) -> None:
     url = urls.join(workspace, "new", "object")
     assert urls.create_bytes(url, b"first")
