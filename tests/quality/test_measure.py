@@ -80,7 +80,7 @@ def test_few_distinct_distances(store: Store, points: NDArray[Any]) -> None:
     found = measure(store(rows), store(points), held_out=NOBODY, metric="manhattan")["trained"]
     distances = pairwise_distances(rows, metric="manhattan")
     np.fill_diagonal(distances, np.inf)
-    nearest = map_neighbors(points, np.arange(600), all_but(600, NOBODY), 15)
+    nearest = map_neighbors(zarr.array(points), np.arange(600), all_but(600, NOBODY), 15)
     ranks = np.array([[1 + (row < row[j]).sum() for j in near] for row, near in zip(distances, nearest, strict=True)])
     assert found["neighbor_recall"] == pytest.approx((ranks <= 15).mean())
     penalty = np.maximum(ranks - 15, 0).sum()
@@ -141,7 +141,7 @@ def test_labels_are_guessed_as_a_classifier_would(store: Store, rows: NDArray[An
     found = measure(store(rows), store(points), held_out=held_out, labels=store(labels))
     classifier = KNeighborsClassifier(15).fit(points[:500], labels[:500])
     assert found["held_out"]["label_accuracy"] == pytest.approx(classifier.score(points[500:], labels[500:]))
-    nearest = map_neighbors(points, np.arange(500), all_but(500, NOBODY), 15)
+    nearest = map_neighbors(zarr.array(points), np.arange(500), all_but(500, NOBODY), 15)
     assert found["trained"]["label_accuracy"] == pytest.approx(
         label_accuracy(zarr.open_array(store(labels)), np.arange(500), nearest)
     )
