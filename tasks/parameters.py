@@ -166,8 +166,8 @@ class TrainingParameters(Group):
     warm_start: str | None = _field(None, "URL of a trained model whose networks are trained on.")
     memory_limit: str | None = _field(
         None,
-        "Memory for the rows and edges of training by gradients, such as '4GB'; what is larger is streamed by "
-        "partitions. None: half of this machine's.",
+        "Memory for the rows and edges of training by gradients, such as '4GB'; what is larger is streamed, from a "
+        "file in TMPDIR of some four times the rows. None: half of this machine's.",
         pattern=BYTES,
     )
     checkpoint_minutes: float = _field(5.0, "Minutes between checkpoints, from which a killed run goes on.", ge=0)

@@ -112,7 +112,7 @@ def train_networks(
     networks = build_networks(parameters, problem.row_shape, problem.n_rows, encoder)
     if problem.n_reports == 0:
         return networks, without_gradients(networks, problem, parameters, on_progress, laid_out, started)
-    stream = None if is_resident(problem) else Stream(problem, parameters.random_state)
+    stream = None if is_resident(problem) else Stream(problem, parameters.batch_size, parameters.random_state)
     model = build_model(networks, problem, parameters, a, b, stream)
     return networks, train(model, problem, parameters, place, on_progress, stream, laid_out)
 

@@ -53,11 +53,11 @@ class Problem:
 
     @property
     def row_dtype(self) -> np.dtype[Any]:
-        """What rows are kept as: small integers as they are, all else as float32; without a network, their numbers."""
+        """What rows are kept as: small numbers as they are, all else as float32; without a network, their numbers."""
         if not self.is_parametric:
             return np.dtype(np.int32)
         dtype = np.dtype(self.source.dtype)
-        return dtype if dtype.kind in "iu" and dtype.itemsize == 1 else np.dtype(np.float32)
+        return dtype if dtype in (np.int8, np.uint8, np.float16) else np.dtype(np.float32)
 
 
 def read_problem(source: str, graph: str, parameters: TrainingParameters, memory_limit: float) -> Problem:

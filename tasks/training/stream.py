@@ -1,7 +1,7 @@
-"""The training room's stream: data larger than memory, a window of partitions on the device and the next one loading.
+"""The training room's stream: data larger than memory, a window of pieces on the device and the next one loading.
 
-A report is a pass over all partitions, dealt anew into windows of several. A window gets steps by the weight of its
-edges, so an edge is drawn as often as if all were resident.
+A report is some passes over all edges, each dealt anew into windows of many small pieces from everywhere. A window gets
+steps by the weight of its edges, so an edge is drawn as often as if all were resident.
 """
 
 import math
@@ -21,7 +21,9 @@ from pumascale.tasks.training.window import Tables, Window
 
 EDGE_BYTES = 100  # in the window, in the one that loads, and while its alias table is made
 ROW_COPIES = 3  # the same of a row
-LEAST_EXECUTIONS = 4  # per window and report
+PARTS_PER_WINDOW = 32  # at least, see `pieces`
+DRAWS_PER_STAY = 0.5  # of an edge before the next window comes: what is elsewhere is forgotten meanwhile
+LEAST_EXECUTIONS = 2  # per stay
 
 Deal = list[list[Part]]  # the windows of a report
 
@@ -30,6 +32,11 @@ def projected_memory(n_rows: int, n_edges: int, problem: Problem) -> int:
     """Bytes that `n_rows` rows and `n_edges` edges take at once in training by gradients."""
     row_nbytes = problem.row_dtype.itemsize * math.prod(problem.row_shape)
     return ROW_COPIES * row_nbytes * n_rows + EDGE_BYTES * n_edges
+
+
+def _taken(edges: Edges, problem: Problem) -> int:
+    """The same of these edges and the rows at their ends."""
+    return projected_memory(len(np.unique(np.append(edges.head, edges.tail))), len(edges), problem)
 
 
 def is_resident(problem: Problem) -> bool:
@@ -46,31 +53,37 @@ class Stream:
         When the limit is too small for one partition; what would do is said.
     """
 
-    def __init__(self, problem: Problem, seed: int) -> None:
+    def __init__(self, problem: Problem, batch_size: int, seed: int) -> None:
         self.problem, self.seed = problem, seed
-        self.stored = Parts(problem)
+        self._check()
+        self.stored = Parts(problem, lambda edges: _taken(edges, problem) <= problem.memory_limit / PARTS_PER_WINDOW)
         self.parts = self.stored.parts
         n_rows, n_edges = sum(part.n_rows for part in self.parts), sum(part.n_edges for part in self.parts)
-        whole = projected_memory(n_rows, n_edges, problem)
-        share = min(1.0, problem.memory_limit / whole)
-        needed = max(max(part.n_rows / n_rows, part.n_edges / n_edges) for part in self.parts)
-        if needed > share or len(self.parts) == 1:
-            raise InputError(
-                f"training.memory_limit allows {problem.memory_limit / 2**20:.0f} MiB, and training by gradients needs "
-                f"{math.ceil(needed * whole / 2**20)} MiB for the largest of {len(self.parts)} partitions. Raise it, "
-                "build the graph in smaller partitions (graph.partition_rows), or choose training.encoder=prototypes."
-            )
+        share = min(1.0, problem.memory_limit / projected_memory(n_rows, n_edges, problem))
         self.capacity = math.ceil(share * n_rows), math.ceil(share * n_edges)
+        self.n_passes = max(1, round(problem.steps_per_report * batch_size / (DRAWS_PER_STAY * n_edges)))
         self.steps_per_execution = _divisor(problem, len(self.deal(0)))
 
+    def _check(self) -> None:
+        """Refuse a limit that a single partition passes: its rows are read at once when they are copied."""
+        sizes = [_taken(edges, self.problem) for edges in self.problem.edges.training()]
+        if max(sizes) > self.problem.memory_limit or len(sizes) == 1:
+            raise InputError(
+                f"training.memory_limit allows {self.problem.memory_limit / 2**20:.0f} MiB, and training by gradients "
+                f"needs {math.ceil(max(sizes) / 2**20)} MiB for the largest of {len(sizes)} partitions. Raise it, "
+                "build the graph in smaller partitions (graph.partition_rows), or choose training.encoder=prototypes."
+            )
+
     def deal(self, report: int) -> Deal:
-        """Shuffle the partitions into windows that fit."""
+        """Shuffle the parts into windows that fit, once for each pass of the report."""
         generator = np.random.Generator(np.random.Philox(key=[self.seed, 5], counter=[0, 0, 0, report]))
-        windows: Deal = [[]]
-        for index in generator.permutation(len(self.parts)):
-            if not self._fits([*windows[-1], self.parts[index]]):
-                windows.append([])
-            windows[-1].append(self.parts[index])
+        windows: Deal = []
+        for _ in range(self.n_passes):
+            windows.append([])
+            for index in generator.permutation(len(self.parts)):
+                if not self._fits([*windows[-1], self.parts[index]]):
+                    windows.append([])
+                windows[-1].append(self.parts[index])
         return windows
 
     def _fits(self, window: list[Part]) -> bool:
@@ -86,20 +99,21 @@ class Stream:
         return np.asarray(np.minimum(ends, n_executions) * self.steps_per_execution)
 
     def read(self, window: list[Part]) -> tuple[NDArray[Any], Edges, NDArray[np.float32] | None]:
-        """The rows of a window, its edges with ids into them, and the rows' landmarks."""
-        rows, edges, ids, offset = list[NDArray[Any]](), list[Edges](), list[NDArray[np.int64]](), 0
+        """The rows of a window, as many as fit, its edges with ids into them, and the rows' landmarks."""
+        rows = np.zeros((self.capacity[0], *self.problem.row_shape), self.problem.row_dtype)
+        edges, ids, offset = list[Edges](), list[NDArray[np.int64]](), 0
         for part in window:
             some, found = self.stored.edges(part)
-            rows.append(self.stored.rows(part))
+            self.stored.read_rows(part, rows[offset : offset + part.n_rows])
             edges.append(Edges(offset + found.head, offset + found.tail, found.weight))
             ids.append(some)
-            offset += len(some)
+            offset += part.n_rows
         landmarks = self.problem.landmarks
-        return np.concatenate(rows), joined(edges), None if landmarks is None else landmarks[np.concatenate(ids)]
+        return rows, joined(edges), None if landmarks is None else landmarks[np.concatenate(ids)]
 
 
 def _divisor(problem: Problem, n_windows: int) -> int:
-    """Steps per execution: a divisor of the resident ones that leaves every window a few executions per report."""
+    """Steps per execution: a divisor of the resident ones that leaves every window of a report a few executions."""
     most = max(1, problem.steps_per_report // (LEAST_EXECUTIONS * n_windows))
     whole = problem.steps_per_execution
     return max(count for count in range(1, min(whole, most) + 1) if whole % count == 0)

@@ -1,9 +1,9 @@
 """Training on data that is larger than the memory it is allowed.
 
-    uv run python tests/benchmarks/streams.py quality DATA.npz [--windows 8] [--n-epochs 20]
+    uv run python tests/benchmarks/streams.py quality DATA.npz [--windows 8] [--n-epochs 20] [--seed 42]
     uv run python tests/benchmarks/streams.py memory FOLDER [--gigabytes 20] [--limit-gigabytes 3]
 
-`quality`: ParametricUMAP's network on X (n, d) of DATA.npz, resident and streamed with room for a part of the data, on
+`quality`: ParametricUMAP's network on X (n, d) of DATA.npz, resident and streamed with room for a part of the rows, on
 one graph, for as many steps, each in a process of its own. `memory`: a synthetic array of float32 rows in FOLDER, with
 a synthetic graph (edges between rows of the same cluster: the training is measured, not the search), trained in a
 process whose data segment (RLIMIT_DATA) is limited; both kinds of network. Print tables in Markdown.
@@ -53,7 +53,7 @@ def train(source: str, graph: str, place: str, limit: float, rlimit: int | None,
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def quality(data: Path, n_windows: int, n_epochs: int) -> None:
+def quality(data: Path, n_windows: int, n_epochs: int, seed: int) -> None:
     """The table of the two kinds of feeding."""
     from pumascale.tasks.parameters import GraphParameters
     from pumascale.tasks.quality.measure import measure
@@ -65,10 +65,13 @@ def quality(data: Path, n_windows: int, n_epochs: int) -> None:
         arrays.create_array(source, shape=content["X"].shape, dtype=content["X"].dtype)[:] = content["X"]
         build(source, graph, GraphParameters(n_partitions=8 * n_windows))
         print("| feed | trained: recall, trust | held-out: recall, trust | steps/s | peak GB |\n|---|---|---|---|---|")
-        whole = 3 * 4 * n_features * n_rows  # rows, edges not counted
-        for feed, limit in (("resident", 1e12), (f"streamed, window of 1/{n_windows}", 2.0 * whole / n_windows)):
-            place = f"{name}/{feed.replace('/', '_')}"
-            found = train(source, graph, place, limit, None, encoder="mlp", n_epochs=n_epochs)
+        whole = 3 * content["X"].dtype.itemsize * n_features * n_rows  # see `projected_memory`: edges not counted
+        for feed, limit in (
+            ("resident", 1e12),
+            (f"streamed, a window of 1/{n_windows} of the rows", whole / n_windows),
+        ):
+            place = f"{name}/{feed.split(',')[0]}"
+            found = train(source, graph, place, limit, None, encoder="mlp", n_epochs=n_epochs, random_state=seed)
             held_out = np.load(f"{place}/held_out.npy")
             embed(source, place)
             measured = measure(source, f"{place}/map", held_out=held_out)
@@ -147,11 +150,12 @@ def main() -> None:
     parser.add_argument("place", type=Path)
     parser.add_argument("--windows", type=int, default=8)
     parser.add_argument("--n-epochs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--gigabytes", type=float, default=20)
     parser.add_argument("--limit-gigabytes", type=float, default=3)
     asked = parser.parse_args()
     if asked.what == "quality":
-        quality(asked.place, asked.windows, asked.n_epochs)
+        quality(asked.place, asked.windows, asked.n_epochs, asked.seed)
     else:
         memory(asked.place, asked.gigabytes, asked.limit_gigabytes)
 

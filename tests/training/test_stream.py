@@ -17,13 +17,14 @@ from pumascale.tasks.storage.graph_store import Partition
 from pumascale.tasks.training import artefact
 from pumascale.tasks.training.checkpoints import load_checkpoint
 from pumascale.tasks.training.fit import fit
-from pumascale.tasks.training.problem import Problem, read_problem
-from pumascale.tasks.training.sampling import Edges
-from pumascale.tasks.training.stream import Stream, is_resident, projected_memory
+from pumascale.tasks.training.parts import Part
+from pumascale.tasks.training.problem import Problem, read_problem, resident_rows
+from pumascale.tasks.training.sampling import Edges, joined
+from pumascale.tasks.training.stream import DRAWS_PER_STAY, Stream, is_resident, projected_memory
 from pumascale.tasks.training.window import Window
 from tests.training.conftest import Stored, short
 
-N_PARTITIONS = 12
+N_PARTITIONS, BATCH_SIZE = 12, 32
 
 
 def write_partitions(stored: Stored, rows: NDArray[np.float32], place: Path) -> Stored:
@@ -50,18 +51,19 @@ def parted(tmp_path_factory: pytest.TempPathFactory, stored: Stored, digits: NDA
 
 @pytest.fixture(scope="module")
 def problem(parted: Stored) -> Problem:
-    return read_problem(parted.source, parted.graph, short(batch_size=32), math.inf)
+    return read_problem(parted.source, parted.graph, short(batch_size=BATCH_SIZE), math.inf)
 
 
 def limited(problem: Problem, share: float) -> Problem:
     """The problem with memory for that share of all that its partitions hold."""
-    parts = Stream(replace(problem, memory_limit=1e12), 0).parts
+    parts = Stream(replace(problem, memory_limit=1e12), BATCH_SIZE, 0).parts
     whole = projected_memory(sum(part.n_rows for part in parts), sum(part.n_edges for part in parts), problem)
     return replace(problem, memory_limit=share * whole)
 
 
 def test_every_edge_is_drawn_as_often_as_if_all_were_resident(problem: Problem) -> None:
-    stream, expected, n_reports = Stream(limited(problem, 0.3), 0), np.zeros((problem.n_rows, problem.n_rows)), 100
+    stream, expected = Stream(limited(problem, 0.3), BATCH_SIZE, 0), np.zeros((problem.n_rows, problem.n_rows))
+    n_reports = 100 // stream.n_passes
     for edges in problem.edges.training():
         expected[edges.head, edges.tail] = expected[edges.tail, edges.head] = edges.weight
     is_edge, drawn = expected > 0, np.zeros_like(expected)
@@ -83,35 +85,66 @@ def test_every_edge_is_drawn_as_often_as_if_all_were_resident(problem: Problem) 
     assert ((drawn - expected)[often] ** 2 / expected[often]).mean() == pytest.approx(1, abs=0.15)
 
 
-def test_windows_hold_every_partition_once_and_fit(problem: Problem) -> None:
-    stream = Stream(limited(problem, 0.3), 0)
-    for report in range(5):
+def test_a_pass_has_every_edge_once_in_windows_that_fit(problem: Problem) -> None:
+    stream, known = Stream(limited(problem, 0.3), BATCH_SIZE, 0), joined(list(problem.edges.training()))
+    for report in range(3):
         windows = stream.deal(report)
-        assert sorted(part.partition for window in windows for part in window) == list(range(N_PARTITIONS))
-        assert len(windows) >= 4
-        for window in windows:
-            rows, edges, _ = stream.read(window)
-            assert len(rows) <= stream.capacity[0]
-            assert len(edges) <= stream.capacity[1]
+        per_pass = len(windows) // stream.n_passes
+        assert per_pass >= 4
+        dealt = [pairs(stream, window) for window in windows]
+        assert max(map(len, dealt)) <= stream.capacity[1]
+        assert max(sum(part.n_rows for part in window) for window in windows) <= stream.capacity[0]
+        found = np.concatenate(dealt)
+        once = np.sort(known.head * problem.n_rows + known.tail)
+        np.testing.assert_array_equal(np.sort(found), np.repeat(once, stream.n_passes))
     assert stream.deal(0) == stream.deal(0) != stream.deal(1)
 
 
+def pairs(stream: Stream, window: list[Part]) -> NDArray[np.int64]:
+    """The edges of a window, head and tail in one number."""
+    found = [(ids[edges.head], ids[edges.tail]) for ids, edges in map(stream.stored.edges, window)]
+    return np.concatenate([head * stream.problem.n_rows + tail for head, tail in found])
+
+
+def test_a_window_is_from_everywhere_and_does_not_stay(problem: Problem) -> None:
+    stream = Stream(limited(problem, 0.3), BATCH_SIZE, 0)
+    for window in stream.deal(0)[:3]:
+        owners = np.minimum(pairs(stream, window) % problem.n_rows // 50, N_PARTITIONS - 1)
+        assert len(np.unique(owners)) >= 0.8 * N_PARTITIONS
+    draws = problem.steps_per_report * BATCH_SIZE / (stream.n_passes * problem.n_training_edges)
+    assert draws == pytest.approx(DRAWS_PER_STAY, rel=0.3)
+
+
 def test_a_window_has_the_rows_of_its_edges(problem: Problem, digits: NDArray[np.float32]) -> None:
-    stream = Stream(limited(problem, 0.3), 0)
+    stream = Stream(limited(problem, 0.3), BATCH_SIZE, 0)
     window = stream.deal(0)[0]
     rows, edges, _ = stream.read(window)
-    found = [problem.edges.partition(part.partition).training for part in window]
-    np.testing.assert_array_equal(rows[edges.head], digits[np.concatenate([part.head for part in found])])
-    np.testing.assert_array_equal(rows[edges.tail], digits[np.concatenate([part.tail for part in found])])
+    head, tail = np.divmod(pairs(stream, window), problem.n_rows)
+    np.testing.assert_array_equal(rows[edges.head], digits[head])
+    np.testing.assert_array_equal(rows[edges.tail], digits[tail])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float64"])
+def test_rows_of_small_numbers_stay_small_in_memory_and_reach_the_network_unchanged(
+    dtype: str, digits: NDArray[np.float32], parted: Stored, tmp_path: Path
+) -> None:
+    source, graph = str(tmp_path / "source"), parted.graph
+    arrays.create_array(source, shape=digits.shape, dtype=dtype)[:] = digits
+    stored = read_problem(source, graph, short(), math.inf)
+    assert stored.row_dtype == (np.float32 if dtype == "float64" else dtype)
+    window = Window(len(digits), 1, stored.row_shape, stored.row_dtype.name, seed=0)
+    window.put(window.prepare(resident_rows(stored), Edges(np.zeros(1, int), np.ones(1, int), np.ones(1, np.float32))))
+    ids = np.arange(len(digits))
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(window.gather(ids)), digits)
 
 
 def test_a_limit_too_small_for_one_partition_is_refused_with_what_would_do(problem: Problem, stored: Stored) -> None:
     with pytest.raises(InputError, match=r"allows 0 MiB, .* needs 1 MiB for the largest of 12 partitions"):
-        Stream(limited(problem, 0.05), 0)
+        Stream(limited(problem, 0.05), BATCH_SIZE, 0)
     whole = read_problem(stored.source, stored.graph, short(), 1000.0)
     assert not is_resident(whole)
     with pytest.raises(InputError, match="largest of 1 partitions"):
-        Stream(whole, 0)
+        Stream(whole, BATCH_SIZE, 0)
 
 
 @pytest.fixture(scope="module")
