@@ -9,12 +9,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pumascale.tasks.appended import Appended
 from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters
-from pumascale.tasks.run_page import Progress, publish_markdown, publish_picture
+from pumascale.tasks.report_embedding import report_embedding
+from pumascale.tasks.run_page import Progress
 from pumascale.tasks.stage import Stage, costs, run_stage
 from pumascale.tasks.storage import (
     arrays,
@@ -157,7 +155,7 @@ def _write(
     asked = {"parameters": parameters.model_dump()} | costs(started, place, source, model)
     update |= {"movement": _moved(model, embedding, since), "drift": since.drift} if since else {}
     manifest = summary | origin | update | {"request": request, "quality": quality} | asked
-    _report(place, model, labels, parameters.texts, manifest)
+    report_embedding(place, model, labels, parameters.texts, manifest)
     return manifests.commit(place, manifest)
 
 
@@ -236,45 +234,3 @@ def _measure(
     metric = {name: asked[name] for name in ("metric", "metric_kwds")}
     held_out = model_store.read_held_out(model)
     return measure(source, embedding, held_out=held_out, labels=labels, on_progress=on_progress, **metric)
-
-
-def _report(place: str, model: str, labels: str | None, texts: str | None, manifest: dict[str, Any]) -> None:
-    from pumascale.tasks.report.labels import read_classes
-    from pumascale.tasks.report.map import draw_map
-    from pumascale.tasks.report.page import make_page
-    from pumascale.tasks.report.pixels import count_pixels
-    from pumascale.tasks.report.rows import Rows
-    from pumascale.tasks.report.tables import headline, quality_table, stage_table
-
-    points = arrays.open_array(urls.join(place, "embedding"))
-    rows = Rows(points, read_classes(labels, points.shape[0]))
-    pixels = count_pixels(rows)
-    picture = draw_map(rows, pixels)
-    urls.write_bytes(urls.join(place, "map.png"), picture)
-    urls.write_bytes(urls.join(place, "map-dark.png"), draw_map(rows, pixels, "dark"))
-    page = make_page(
-        rows,
-        title=manifest["source"],
-        map_picture=picture,
-        loss_picture=urls.read_bytes(urls.join(model, "loss.png")),
-        quality=manifest["quality"],
-        tables=_tables(model, manifest),
-        texts=None if texts is None else partial(_texts_of, texts),
-    )
-    urls.write_bytes(urls.join(place, "report.html"), page.encode())
-    first = headline(manifest, "n_rows", "rows_added", "seconds")
-    publish_markdown("write-embedding", stage_table("write_embedding", manifest), first)
-    publish_markdown("quality", quality_table(manifest["quality"]), "On trained and on held-out rows")
-    publish_picture("map", picture, "The map")
-
-
-def _texts_of(url: str, ids: NDArray[np.int64]) -> list[str]:
-    return [str(text) for text in arrays.read_ids(sources.open_labels(url), ids)]
-
-
-def _tables(model: str, manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    trained = manifests.read_manifest(model) or {}
-    built = manifests.read_manifest(trained["graph"]) or {}
-    made = {"Graph": built, "Training": trained, "Embedding": manifest}
-    hidden = {"token", "request", "history", "quality"}
-    return {name: {key: content[key] for key in content if key not in hidden} for name, content in made.items()}

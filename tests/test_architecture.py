@@ -30,14 +30,14 @@ FORBIDDEN = {
 DOORS = {
     "build_graph": {"graph", "compute", "report"},
     "train_encoder": {"training", "report", "compute"},
-    "write_embedding": {"embedding", "quality", "report", "compute"},
+    "write_embedding": {"embedding", "quality", "compute"},
     "measure_drift": {"embedding", "quality", "report"},
     "write_rows": {"embedding", "report"},
     "export_map": {"embedding"},
     "export_model": {"training"},
 }
 # What else lies beside them and looks into rooms; a file that is named nowhere may look into none.
-SHARED = {"preflight": {"graph", "training", "compute"}, "stage": {"compute"}}
+SHARED = {"preflight": {"graph", "training", "compute"}, "stage": {"compute"}, "report_embedding": {"report"}}
 
 
 def imports(path: Path) -> set[str]:

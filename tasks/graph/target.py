@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph.connectivity import note_strongest, restored
+from pumascale.tasks.graph.pairs import both_directions, pair_ends, pair_keys
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, gather, read
 from pumascale.tasks.graph.union import (
-    both_directions,
     directed_edges,
     gather_edges,
     least,
-    pair_ends,
-    pair_keys,
     scatter_edges,
     settle,
     with_guests,
