@@ -6,6 +6,7 @@ is read from it without decoding: 12 bytes per edge, and 8 and its own size per 
 The file has no name, so a killed training leaves none behind; the next one makes it again, the same.
 """
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.storage import arrays, graph_store
+from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.training.pieces import local, pieces
 from pumascale.tasks.training.problem import Problem
 from pumascale.tasks.training.sampling import Edges
@@ -38,14 +40,27 @@ class Parts:
     ----------
     is_small : callable
         Whether edges are few enough for a piece.
+
+    Raises
+    ------
+    InputError
+        When the disk of TMPDIR is too small.
     """
 
     def __init__(self, problem: Problem, is_small: Callable[[Edges], bool]) -> None:
         self.problem, self.is_small = problem, is_small
         self.file = tempfile.TemporaryFile(prefix="pumascale-")  # noqa: SIM115, open as long as this object lives
         n_partitions = graph_store.n_partitions(problem.edges.graph)
-        self.parts = [part for partition in range(n_partitions) for part in self._copy(partition)]
-        self.file.flush()
+        try:
+            self.parts = [part for partition in range(n_partitions) for part in self._copy(partition)]
+            self.file.flush()
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise InputError(
+                f"{tempfile.gettempdir()} is full: a streamed training keeps its rows and edges there, some four times "
+                "the rows. Set TMPDIR to a larger disk, or raise training.memory_limit."
+            ) from error
 
     def _copy(self, partition: int) -> list[Part]:
         edges = self.problem.edges.partition(partition).training

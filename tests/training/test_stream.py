@@ -1,6 +1,7 @@
 """Streamed training: the same edges as often, as good a map, killed and resumed, within the memory asked for."""
 
 import math
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,12 @@ def test_a_limit_too_small_for_one_partition_is_refused_with_what_would_do(probl
     assert not is_resident(whole)
     with pytest.raises(InputError, match="largest of 1 partitions"):
         Stream(whole, BATCH_SIZE, 0)
+
+
+def test_a_full_disk_is_named_with_what_would_do(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda prefix: open("/dev/full", "wb", buffering=0))  # noqa: SIM115
+    with pytest.raises(InputError, match=r"is full.* TMPDIR to a larger disk"):
+        Stream(limited(problem, 0.4), BATCH_SIZE, 0)
 
 
 @pytest.fixture(scope="module")
