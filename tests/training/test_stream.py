@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,38 @@ def test_a_window_has_the_rows_of_its_edges(problem: Problem, digits: NDArray[np
     head, tail = np.divmod(pairs(stream, window), problem.n_rows)
     np.testing.assert_array_equal(rows[edges.head], digits[head])
     np.testing.assert_array_equal(rows[edges.tail], digits[tail])
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory: pytest.TempPathFactory) -> Problem:
+    """12,000 rows of 64 features, edges along a ring in each partition."""
+    place, generator = tmp_path_factory.mktemp("larger"), np.random.default_rng(0)
+    source, graph, ids = str(place / "source"), str(place / "graph"), np.arange(1000)
+    rows = generator.normal(size=(12_000, 64)).astype(np.float32)
+    arrays.write_whole(source, rows)
+    head = np.repeat(ids, 10).astype(np.int32)
+    for partition in range(N_PARTITIONS):
+        tail = ((head + generator.integers(1, 30, len(head))) % 1000).astype(np.int32)
+        content = Partition(1000 * partition + ids, head, tail, generator.uniform(0.5, 1, len(head)).astype(np.float32))
+        graph_store.write_partition(graph, partition, content)
+        data = graph_store.partition_url(graph, partition, "data")
+        arrays.write_whole(data, rows[1000 * partition : 1000 * (partition + 1)])
+    manifests.commit(graph, {"n_rows": len(rows), "n_partitions": N_PARTITIONS, "metric": "euclidean"})
+    return read_problem(source, graph, short(), math.inf)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4])
+def test_windows_take_no_more_memory_than_was_projected(larger: Problem, share: float) -> None:
+    small = limited(larger, share)
+    tracemalloc.start()
+    stream = Stream(small, BATCH_SIZE, 0)
+    window = Window(*stream.capacity, larger.row_shape, larger.row_dtype.name, seed=0)
+    for parts in stream.deal(0)[:5]:
+        window.prepare(*stream.read(parts))
+    peak = tracemalloc.get_traced_memory()[1]  # of what loads; what NumPy does not hold is the window before it
+    tracemalloc.stop()
+    on_device = sum(math.prod(table.shape) * np.dtype(table.dtype).itemsize for table in window.tables)
+    assert peak + on_device <= small.memory_limit
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float64"])
