@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.storage import urls
 
-METADATA, SEPARATOR = "zarr.json", "."  # with "/" a chunk would lie in a folder of its own
+METADATA = "zarr.json"
 
 
 def write_object(url: str, values: NDArray[Any], compressor: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ def write_object(url: str, values: NDArray[Any], compressor: dict[str, Any]) -> 
     level, name = compressor["clevel"], compressor["cname"].encode()
     chunk = blosc.compress(values, name, level, blosc.BITSHUFFLE, compressor["blocksize"])
     urls.write_large(urls.join(url, METADATA), json.dumps(_metadata(values, compressor)).encode())
-    urls.write_large(urls.join(url, SEPARATOR.join(["c", *["0"] * values.ndim])), chunk)
+    urls.write_large(urls.join(url, "c", *["0"] * values.ndim), chunk)
 
 
 def _metadata(values: NDArray[Any], compressor: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _metadata(values: NDArray[Any], compressor: dict[str, Any]) -> dict[str, Any
         "shape": shape,
         "data_type": values.dtype.name,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": SEPARATOR}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": False if values.dtype.kind == "b" else 0,
         "codecs": [
             {"name": "bytes", "configuration": {"endian": "little"}},

@@ -35,7 +35,7 @@ def test_one_object_is_compressed_as_shards_are(tmp_path: Path) -> None:
 def test_a_lost_object_is_an_error(tmp_path: Path) -> None:
     url = str(tmp_path / "values")
     arrays.write_whole(url, np.ones(5))
-    (tmp_path / "values" / "c.0").unlink()
+    (tmp_path / "values" / "c" / "0").unlink()
     with pytest.raises((FileNotFoundError, InputError)):  # the latter by an older Zarr
         arrays.open_array(url)[:]
 
