@@ -95,8 +95,8 @@ def placed_rows(points: Any, held_out: NDArray[np.int64]) -> tuple[Candidates, N
         finite = np.isfinite(arrays.read_rows(points, start, stop)).all(axis=1)
         held = held_out[slice(*np.searchsorted(held_out, (start, stop)))]
         unseen.append(held[finite[held - start]])
-        finite[held - start] = False
         placed.add(start, finite)
+    placed.remove(held_out)
     return placed, np.concatenate(unseen)
 
 

@@ -82,9 +82,10 @@ class Parts:
         """The rows `ids` of a partition, from its own copy of them; without a network, their numbers."""
         if not self.problem.is_parametric:
             return ids.astype(np.int32)[:, np.newaxis]
-        known, data = (arrays.open_array(self._url(partition, name)) for name in ("rows", "data"))
-        order = np.argsort(np.asarray(known[:]), kind="stable")  # ascending, but for the guests behind them
-        places = order[np.searchsorted(known[:], ids, sorter=order)]
+        known = np.asarray(arrays.open_array(self._url(partition, "rows"))[:])
+        data = arrays.open_array(self._url(partition, "data"))
+        order = np.argsort(known, kind="stable")  # ascending, but for the guests behind them
+        places = order[np.searchsorted(known, ids, sorter=order)]
         return np.asarray(arrays.read_rows(data, 0, data.shape[0], dtype=self.problem.row_dtype)[places])
 
     def _url(self, partition: int, name: str) -> str:
