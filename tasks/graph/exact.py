@@ -5,13 +5,15 @@ float32, a tile of rows by rows at a time, each pair once; what is kept of a til
 the kept ones are then computed from the rows themselves, since products round.
 """
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
+
+from pumascale.tasks.graph.cells import meetings_in
 
 TILE = 1024  # rows: products of 4 MB, which stay in the cache
 SPARE = 4  # kept beyond what is asked for: products put near rows into another order
@@ -22,7 +24,9 @@ VECTORS = {"nnan", "nsz", "reassoc", "contract"}  # what lets loops over a row r
 Neighbors = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
-def nearest_others(points: NDArray[np.float32], count: int, n_threads: int = 1) -> tuple[Neighbors, NDArray[np.intp]]:
+def nearest_others(
+    points: NDArray[np.float32], count: int, n_threads: int = 1, cells: NDArray[np.int32] | None = None
+) -> tuple[Neighbors, NDArray[np.intp]]:
     """The nearest `count` other points of every point, by squared euclidean distance.
 
     Parameters
@@ -31,6 +35,9 @@ def nearest_others(points: NDArray[np.float32], count: int, n_threads: int = 1) 
         m > count.
     n_threads : int
         The result is the same for any number.
+    cells : int32 (m, n_cells), optional
+        Of all points, each is compared only with those whose home is one of its cells, and those one of whose cells is
+        its home. The first is its home; -1: none.
 
     Returns
     -------
@@ -38,26 +45,31 @@ def nearest_others(points: NDArray[np.float32], count: int, n_threads: int = 1) 
     squared : float32 (m, count)
         Ascending.
     unsure : intp (u,)
-        Points whose neighbours lie nearer than products in float32 tell apart: to be found in another way.
+        Points whose neighbours lie nearer than products in float32 tell apart, or that met too few: to be found in
+        another way.
     """
     centered = points - points.mean(axis=0)
     half = _half_norms(centered)
-    ids, values = _nothing(len(points), min(count + SPARE, len(points) - 1))
-    buffers = np.empty((n_threads, TILE * TILE), np.float32)
+    everybody = np.zeros((len(points), 1), np.int32)
+    meetings = meetings_in(everybody if cells is None else cells, TILE)
+    nothing = _nothing(len(points), min(count + SPARE, len(points) - 1))
+    lists = [(nothing[0].copy(), nothing[1].copy()) for _ in range(n_threads)]
 
-    def meet(thread: int, pairs: list[tuple[int, int]]) -> None:
-        for first, second in pairs[thread::n_threads]:
-            one, other = centered[first : first + TILE], centered[second : second + TILE]
-            tile = buffers[thread, : len(one) * len(other)].reshape(len(one), len(other))
-            np.dot(one, other.T, out=tile)
-            _keep_both(tile, first, second, half, ids, values)
+    def meet(thread: int) -> None:
+        buffer = np.empty(TILE * TILE, np.float32)
+        for one, other in meetings[thread::n_threads]:
+            left = _rows(centered, one)
+            right = left if other is one else _rows(centered, other)  # a product with itself costs half
+            products = buffer[: len(one) * len(other)].reshape(len(one), len(other))
+            np.dot(left, right.T, out=products)
+            _keep_both(products, one, other, half, *lists[thread])
 
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as pool:
-        for pairs in _rounds(-(-len(points) // TILE)):
-            list(pool.map(meet, range(n_threads), [pairs] * n_threads))
-    unsure = _unsure(values[:, count - 1], half, half)
+        list(pool.map(meet, range(n_threads)))
+    ids, values = _joined(lists)
+    is_unsure = _is_unsure(values[:, count - 1], half, half)
     _measure(points, points, ids, values)
-    return (ids[:, :count], values[:, :count]), unsure
+    return (ids[:, :count], values[:, :count]), np.flatnonzero(is_unsure)
 
 
 def nearest_to(
@@ -71,16 +83,15 @@ def nearest_to(
     for first in range(0, len(points), TILE):
         _keep(asked @ centered[first : first + TILE].T, first, half, ids, values)
     own = _half_norms(asked)
-    unsure = _unsure(values[:, count - 1] + own, own, half)
+    is_unsure = _is_unsure(values[:, count - 1] + own, own, half)
     _measure(queries, points, ids, values)
-    return (ids[:, :count], values[:, :count]), unsure
+    return (ids[:, :count], values[:, :count]), np.flatnonzero(is_unsure)
 
 
-def _rounds(n_tiles: int) -> Iterator[list[tuple[int, int]]]:
-    """First rows of all pairs of tiles; within a round each tile is in one pair, so its pairs can meet at once."""
-    for total in range(n_tiles):
-        partners = [(tile, (total - tile) % n_tiles) for tile in range(n_tiles)]
-        yield [(TILE * one, TILE * other) for one, other in partners if one <= other]
+def _rows(points: NDArray[np.float32], ids: NDArray[np.int32]) -> NDArray[np.float32]:
+    """The points `ids`, ascending; not copied where they lie side by side."""
+    first, last = int(ids[0]), int(ids[-1]) + 1
+    return points[first:last] if last - first == len(ids) else points[ids]
 
 
 def ranks(queries: NDArray[np.float32], points: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -103,8 +114,9 @@ def squared_pairs(
     return squared
 
 
-def _unsure(values: NDArray[np.float32], own: NDArray[np.float32], half: NDArray[np.float32]) -> NDArray[np.intp]:
-    return np.flatnonzero(~(values > ROUNDING * (own + half.max())))  # also where an overflow left NaN
+def _is_unsure(values: NDArray[np.float32], own: NDArray[np.float32], half: NDArray[np.float32]) -> NDArray[np.bool_]:
+    is_sure = (values > ROUNDING * (own + half.max())) & (values < np.inf)  # neither where an overflow left NaN
+    return np.asarray(~is_sure)
 
 
 def _half_norms(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -115,11 +127,20 @@ def _nothing(n_rows: int, count: int) -> Neighbors:
     return np.full((n_rows, count), -1, np.int32), np.full((n_rows, count), np.inf, np.float32)
 
 
-@njit(cache=True)
-def insert(ids: NDArray[np.int32], values: NDArray[np.float32], new: int, value: float) -> None:
-    """Put one in its place among the ascending; the last falls out."""
-    at = len(values) - 1
-    while at > 0 and values[at - 1] > value:
+@njit(cache=True, nogil=True)
+def insert(ids: NDArray[Any], values: NDArray[np.float32], new: int, value: float | np.float32) -> None:
+    """Put one in its place among the ascending: the last falls out, or the same one from further away.
+
+    Ties go to the smaller id, so the order in which they come is all one.
+    """
+    at = len(ids) - 1
+    for same in range(at):
+        if ids[same] == new:
+            at = same
+            break
+    if (values[at], ids[at]) <= (value, new):
+        return
+    while at > 0 and (values[at - 1], ids[at - 1]) > (value, new):
         ids[at], values[at] = ids[at - 1], values[at - 1]
         at -= 1
     ids[at], values[at] = new, value
@@ -150,33 +171,50 @@ def _keep(
 @njit(cache=True, fastmath=VECTORS, nogil=True)
 def _keep_both(
     products: NDArray[np.float32],
-    first: int,
-    second: int,
+    ones: NDArray[np.int32],
+    others: NDArray[np.int32],
     half: NDArray[np.float32],
     ids: NDArray[np.int32],
     values: NDArray[np.float32],
 ) -> None:
-    """Keep the nearest for the points from `first` on (rows of `products`) and for those from `second` on (columns)."""
-    norms = half[second : second + products.shape[1]].copy()
-    worst = values[second : second + products.shape[1], -1].copy()
-    for i in range(len(products)):
-        one = first + i
+    """Keep the nearest for the points `ones` (rows of `products`) and for `others` (its columns)."""
+    norms, worst = half[others], values[others, -1]
+    for i in range(len(ones)):
+        one = ones[i]
         own = half[one]
-        begin = i + 1 if first == second else 0  # each pair once, none with itself
-        for low in range(begin, products.shape[1], CHUNK):
-            high, least, limit = min(low + CHUNK, products.shape[1]), np.float32(np.inf), values[one, -1]
+        begin = i + 1 if ones[0] == others[0] else 0  # among themselves: each pair once, none with itself
+        for low in range(begin, len(others), CHUNK):
+            high, least, limit = min(low + CHUNK, len(others)), np.float32(np.inf), values[one, -1]
             for j in range(low, high):
                 value = own + norms[j] - products[i, j]
                 products[i, j] = value
                 least = min(least, value - max(worst[j], limit))
-            if least < 0:
+            if least <= 0:
                 for j in range(low, high):
-                    other, value = second + j, products[i, j]
-                    if value < values[one, -1]:
+                    other, value = others[j], products[i, j]
+                    if value <= values[one, -1]:
                         insert(ids[one], values[one], other, value)
-                    if value < worst[j]:
+                    if value <= worst[j]:
                         insert(ids[other], values[other], one, value)
                         worst[j] = values[other, -1]
+
+
+def _joined(lists: list[Neighbors]) -> Neighbors:
+    """The nearest out of several lists for the same points."""
+    (ids, values), *others = lists
+    for more, of_more in others:
+        _take(ids, values, more, of_more)
+    return ids, values
+
+
+@njit(cache=True)
+def _take(
+    ids: NDArray[np.int32], values: NDArray[np.float32], more: NDArray[np.int32], of_more: NDArray[np.float32]
+) -> None:
+    for i in range(len(ids)):
+        for at in range(more.shape[1]):
+            if of_more[i, at] <= values[i, -1]:
+                insert(ids[i], values[i], more[i, at], of_more[i, at])
 
 
 @njit(cache=True, fastmath=VECTORS)
@@ -194,7 +232,9 @@ def _measure(
     """Squared distances from the rows themselves, in place of those from products, ascending; ties by id."""
     for i in range(len(ids)):
         for at in range(ids.shape[1]):
-            new, value = ids[i, at], _squared(queries[i], points[ids[i, at]])
+            new, value = ids[i, at], np.float32(np.inf)
+            if new >= 0:
+                value = _squared(queries[i], points[new])
             before = at
             while before > 0 and (values[i, before - 1], ids[i, before - 1]) > (value, new):
                 ids[i, before], values[i, before] = ids[i, before - 1], values[i, before - 1]

@@ -33,7 +33,7 @@ def nearest_neighbors(
     *,
     angular_rp_forest: bool,
     random_state: int,
-    is_alone: bool = False,
+    cells: NDArray[np.int32] | None = None,
 ) -> Neighbors:
     """The nearest neighbours of every row among all rows.
 
@@ -41,8 +41,9 @@ def nearest_neighbors(
     ----------
     rows : float32 (m, n_features)
         m > n_neighbors, or none.
-    is_alone : bool
-        No other call follows in this process.
+    cells : int32 (m, n_cells), optional
+        Where many rows are compared by products, see `exact.nearest_others`. By default all meet all, since no other
+        call follows in this process.
 
     Returns
     -------
@@ -53,10 +54,11 @@ def nearest_neighbors(
     """
     if len(rows) == 0:
         return np.empty((0, n_neighbors), np.int32), np.empty((0, n_neighbors), np.float32)
-    most = PRODUCTS_BELOW_ALONE if is_alone else PRODUCTS_BELOW
+    most = PRODUCTS_BELOW_ALONE if cells is None else PRODUCTS_BELOW
     points = points_of_squares(rows, metric) if 1 < len(rows) <= most else None
     if points is not None:
-        return _by_products(rows, points, n_neighbors, metric, metric_kwds)
+        cells = cells if len(rows) > EXACT_BELOW else None
+        return _by_products(rows, points, cells, n_neighbors, metric, metric_kwds)
     if len(rows) < EXACT_BELOW:
         return exact_neighbors(rows, rows, np.arange(len(rows)), n_neighbors, metric, metric_kwds)
     import numba
@@ -86,11 +88,12 @@ def _n_threads() -> int:
 def _by_products(
     rows: NDArray[np.float32],
     points: NDArray[np.float32],
+    cells: NDArray[np.int32] | None,
     n_neighbors: int,
     metric: str,
     metric_kwds: dict[str, float],
 ) -> Neighbors:
-    (others, squared), unsure = exact.nearest_others(points, n_neighbors - 1, _n_threads())
+    (others, squared), unsure = exact.nearest_others(points, n_neighbors - 1, _n_threads(), cells)
     indices = np.concatenate([np.arange(len(rows), dtype=np.int32)[:, None], others], axis=1)
     distances = np.pad(distances_of_squares(squared, metric), ((0, 0), (1, 0)))
     if len(unsure):

@@ -28,6 +28,7 @@ BINARY = {
     "sokalsneath",
     "yule",
 }
+CONVERTED = 4096  # rows at once
 EUCLIDEAN = {"euclidean", "l2"}
 NON_NEGATIVE = {
     "hellinger",
@@ -120,12 +121,24 @@ def distance_block(
 ) -> NDArray[np.float32]:
     """Distances of every query to every row, float32 (n_queries, n_rows)."""
     if metric in EUCLIDEAN:
-        from sklearn.metrics.pairwise import euclidean_distances
-
-        return np.asarray(euclidean_distances(queries, rows), np.float32)  # products in float64: near rows stay apart
+        return _euclidean(queries, rows)
     if metric == "cosine":
         return _cosine(queries, rows)
     return np.asarray(_pairwise(metric)(queries, rows, tuple(float(value) for value in metric_kwds.values())))
+
+
+def _euclidean(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """By products in float64, some rows at a time: near rows stay apart."""
+    asked, distances = queries.astype(np.float64), np.empty((len(queries), len(rows)), np.float32)
+    for start in range(0, len(rows), CONVERTED):
+        some = rows[start : start + CONVERTED].astype(np.float64)
+        squared = _squares(asked)[:, None] + _squares(some) - 2 * asked @ some.T
+        distances[:, start : start + CONVERTED] = np.sqrt(np.maximum(squared, 0))
+    return distances
+
+
+def _squares(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.einsum("ij,ij->i", rows, rows))
 
 
 def _cosine(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:

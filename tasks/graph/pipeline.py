@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pumascale.tasks.graph import connectivity, duplicates, partitions, recall, repair, steps, target, union
+from pumascale.tasks.graph import connectivity, duplicates, partitions, pivots, recall, repair, steps, target, union
 from pumascale.tasks.graph.metrics import disconnection_distance
 from pumascale.tasks.graph.plan import Plan, block_tasks, create_store, gather, make_plan, partition_tasks
 from pumascale.tasks.parameters import GraphParameters
@@ -143,7 +143,7 @@ def partition(plan: Plan, done: Steps) -> Plan:
         done.run("duplicates", duplicates.find_duplicates, duplicates.bucket_tasks(plan))
     for _ in range(MOST_ATTEMPTS):
         if plan.n_partitions > 1:
-            done.run(f"pivots-{plan.n_partitions}", partitions.choose_pivots, partition_tasks(plan)[:1])
+            done.run(f"pivots-{plan.n_partitions}", pivots.choose_pivots, partition_tasks(plan)[:1])
         results = done.run(f"assign-{plan.n_partitions}", partitions.assign_block, block_tasks(plan))
         sizes = np.sum([result["sizes"] for result in results], axis=0)
         too_large = sizes.max() / plan.most_rows

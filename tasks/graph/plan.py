@@ -13,6 +13,7 @@ from pumascale.tasks.storage import arrays, sources, urls
 
 MOST_BLOCK_BYTES = 64 * 2**20
 MOST_RANGE_BYTES = 32 * 2**20  # read whole for some of its rows: picking them out of their chunks costs more
+N_VISITS = 3  # cells that a row visits, see `partitions`
 LEAST_BLOCKS = 8  # where there are rows enough: every one of some workers has work, and about as much of it
 
 
@@ -129,6 +130,7 @@ def create_store(plan: Plan) -> None:
         "isolated": ((n_rows,), np.bool_),
         "scratch/strongest_of": ((n_rows,), np.float32),
         "scratch/partitions_of": ((n_rows, plan.overlap), np.int32),
+        "scratch/cells_of": ((n_rows, plan.overlap + N_VISITS), np.int32),
     }
     for name, (shape, dtype) in shapes.items():
         arrays.create_array(plan.member(name), shape=shape, dtype=dtype, shard_rows=plan.block_rows)

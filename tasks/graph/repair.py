@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph import exact
 from pumascale.tasks.graph.metrics import distances_of_squares, points_of_squares
+from pumascale.tasks.graph.pairs import places_in
 from pumascale.tasks.graph.partitions import flat, gather_data
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, partition_tasks, scratch_of
 from pumascale.tasks.graph.runs import read_runs
@@ -42,34 +43,39 @@ def _join(plan: Plan, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArra
     near = np.unique(known[known >= 0])
     further = gather(plan.member("knn_indices"), near)
     met = np.unique(further[further >= 0])  # every row is among its own neighbours, so all of `near` and `ids`
-    joined = gather(plan.scratch("partitions_of"), met)
-    rows, parted = places_in(met, ids), plan.n_partitions > 1
-    lines = _with_reverse(places_in(near, ids), places_in(near, known), len(near))
-    strangers = _strangers(rows, places_in(met, known), places_in(met, further), lines, joined, parted)
+    rows, n_homes = _places(met, ids), plan.overlap if plan.n_partitions > 1 else 0
+    cells = gather(plan.scratch("cells_of"), met) if n_homes else np.empty((len(met), 0), np.int32)
+    lines_of, places = _places(near, known), _places(met, further)
+    lines = _with_reverse(rows, lines_of, places, len(met))
+    strangers = _strangers(rows, _places(met, known), places, lines, cells, n_homes)
     found = pair_distances(plan, met, rows, strangers)
     both = np.concatenate([known, np.where(strangers < 0, -1, met[strangers])], axis=1)
     better = best_neighbors(ids, both, np.concatenate([distances, found], axis=1), known.shape[1])
     return *better, int((better[0] != known).any(axis=1).sum())
 
 
-def places_in(sorted_ids: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Where each id stands in `sorted_ids`, int32 of the same shape; -1 for -1."""
-    return np.where(ids < 0, -1, np.searchsorted(sorted_ids, ids)).astype(np.int32)
+def _places(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int32]:
+    return places_in(ids, wanted.ravel()).reshape(wanted.shape).astype(np.int32)
 
 
 @njit(cache=True)
-def _with_reverse(rows: NDArray[np.int32], near: NDArray[np.int32], n_lines: int) -> NDArray[np.int32]:
-    """To each row's neighbours `near` (m, k) up to k rows that it is a neighbour of, int32 (m, 2 k)."""
+def _with_reverse(
+    rows: NDArray[np.int32], near: NDArray[np.int32], further: NDArray[np.int32], n_places: int
+) -> NDArray[np.int32]:
+    """To each row's neighbours `near` (m, k) up to k rows that it is a neighbour of, int32 (m, 2 k).
+
+    All are lines of `further`, whose entries are places, as the `rows` are.
+    """
     n_rows, k = near.shape
     both, count = np.full((n_rows, 2 * k), -1, np.int32), np.full(n_rows, k)
     both[:, :k] = near
-    row_of = np.full(n_lines, -1, np.int32)
+    row_of = np.full(n_places, -1, np.int32)
     row_of[rows] = np.arange(n_rows)
-    for i in range(n_rows):
-        for line in near[i, 1:]:
-            row = row_of[line] if line >= 0 else -1
+    for line in range(len(further)):
+        for place in further[line, 1:]:
+            row = row_of[place] if place >= 0 else -1
             if row >= 0 and count[row] < 2 * k:
-                both[row, count[row]] = rows[i]
+                both[row, count[row]] = line
                 count[row] += 1
     return both
 
@@ -80,25 +86,25 @@ def _strangers(
     known: NDArray[np.int32],
     further: NDArray[np.int32],
     near: NDArray[np.int32],
-    joined: NDArray[np.int32],
-    is_parted: bool,
+    cells: NDArray[np.int32],
+    n_homes: int,
 ) -> NDArray[np.int32]:
-    """Neighbours of neighbours that are none yet and share no partition with the row: the others have met it there.
+    """Neighbours of neighbours that are none yet and have not met the row in a cell.
 
     Parameters
     ----------
     rows, known, further : int32 (m,), (m, k), (f, k)
-        The rows, their neighbours, and the neighbours' neighbours, as places in `joined`; -1: none.
+        The rows, their neighbours, and the neighbours' neighbours, as places in `cells`; -1: none.
     near : int32 (m, l)
         Whose neighbours are looked at, as lines of `further`; -1: nobody's.
 
     Returns
     -------
     int32 (m, s)
-        Places in `joined`, filled up with -1.
+        Places in `cells`, filled up with -1.
     """
     found = np.full((len(rows), further.shape[1] * near.shape[1]), -1, np.int32)
-    seen, most = np.full(len(joined), -1, np.int32), 0
+    seen, most = np.full(len(cells), -1, np.int32), 0
     for i in range(len(rows)):
         count = 0
         for place in known[i]:
@@ -110,7 +116,7 @@ def _strangers(
             for place in further[line]:
                 if place >= 0 and seen[place] != i:
                     seen[place] = i
-                    if not is_parted or not _share(joined[place], joined[rows[i]]):
+                    if not _met(cells[place], cells[rows[i]], n_homes):
                         found[i, count] = place
                         count += 1
         most = max(most, count)
@@ -118,12 +124,12 @@ def _strangers(
 
 
 @njit(cache=True)
-def _share(one: NDArray[np.int32], other: NDArray[np.int32]) -> bool:
-    for partition in one:
-        for of_other in other:
-            if partition == of_other and partition >= 0:
-                return True
-    return False
+def _met(one: NDArray[np.int32], other: NDArray[np.int32], n_homes: int) -> bool:
+    """Whether a home of one row, the first of its cells, is among the cells of the other."""
+    is_met = False
+    for i in range(n_homes):
+        is_met = is_met or (one[i] >= 0 and one[i] in other) or (other[i] >= 0 and other[i] in one)
+    return is_met
 
 
 def pair_distances(

@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pumascale.tasks.graph import knn, metrics
-from pumascale.tasks.graph.partitions import flat, read_part
+from pumascale.tasks.graph import exact, knn, metrics
+from pumascale.tasks.graph.partitions import flat, read_cells, read_part
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, partition_tasks, read, scratch_of
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays, urls
@@ -26,7 +26,7 @@ def local_neighbors(task: PartitionTask) -> dict[str, Any]:
         parameters.metric_kwds,
         angular_rp_forest=parameters.angular_rp_forest,
         random_state=parameters.random_state + task.partition,
-        is_alone=plan.n_partitions == 1,
+        cells=None if plan.n_partitions == 1 else read_cells(plan, task.partition),
     )
     found = np.where(indices >= 0, ids[indices], -1)
     write_neighbors(plan, plan.scratch("neighbors", task.name), ids, found, distances)
@@ -117,21 +117,5 @@ def best_neighbors(
     for i in range(len(ids)):
         for new, distance in zip(indices[i], distances[i]):  # noqa: B905 - numba has no strict zip
             if new >= 0:
-                _insert(best[i], nearest[i], new, np.float32(-1.0) if new == ids[i] else distance)
+                exact.insert(best[i], nearest[i], new, np.float32(-1.0) if new == ids[i] else distance)
     return best, np.maximum(nearest, np.float32(0))
-
-
-@njit(cache=True)
-def _insert(best: NDArray[np.int64], nearest: NDArray[np.float32], new: int, distance: np.float32) -> None:
-    """Put a neighbour in its place among the ascending: the last falls out, or the same one from further away."""
-    at = len(best) - 1
-    for same in range(at):
-        if best[same] == new:
-            at = same
-            break
-    if (nearest[at], best[at]) <= (distance, new):
-        return
-    while at > 0 and (nearest[at - 1], best[at - 1]) > (distance, new):
-        best[at], nearest[at] = best[at - 1], nearest[at - 1]
-        at -= 1
-    best[at], nearest[at] = new, distance

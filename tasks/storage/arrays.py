@@ -18,6 +18,7 @@ from zarr.codecs import BloscCodec
 
 from pumascale.tasks.storage import urls, whole
 from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.halves import converted
 
 SHARD_BYTES = 32 * 2**20
 CHUNK_BYTES = 256 * 2**10
@@ -200,7 +201,7 @@ def read_rows(array: zarr.Array[Any], start: int, stop: int, dtype: DTypeLike = 
         When a chunk object is lost or damaged: which one, and its rows.
     """
     with _naming_chunks(array, start, stop):
-        return np.asarray(array[start:stop]).astype(dtype, copy=False)
+        return converted(np.asarray(array[start:stop]), dtype)
 
 
 def read_ids(array: zarr.Array[Any], ids: NDArray[np.int64]) -> NDArray[Any]:

@@ -42,24 +42,40 @@ def test_a_few_points_are_found_for_each_query() -> None:
     assert len(unsure) == 0
 
 
-@pytest.mark.parametrize("n_rows", [700, 3500])  # tiles of an even and an odd number, the last one cut
-def test_any_number_of_threads_finds_the_same(n_rows: int) -> None:
+def random_cells(n_rows: int) -> NDArray[np.int32]:
+    random = np.random.default_rng(1)
+    homes, visits = random.integers(0, 9, (n_rows, 1)), random.integers(-1, 9, (n_rows, 3))
+    visits[visits == homes] = -1
+    return np.concatenate([homes, visits], axis=1).astype(np.int32)
+
+
+@pytest.mark.parametrize("in_cells", [False, True])
+@pytest.mark.parametrize("n_rows", [700, 3500])  # one tile, or several and the last one cut
+def test_any_number_of_threads_finds_the_same(n_rows: int, in_cells: bool) -> None:
     points = np.random.default_rng(0).integers(0, 9, (n_rows, 5)).astype(np.float32)  # ties abound
-    (ids, squared), _ = exact.nearest_others(points, 12)
+    cells = random_cells(n_rows) if in_cells else None
+    (ids, squared), _ = exact.nearest_others(points, 12, 1, cells)
     for n_threads in (2, 5):
-        (others, of_others), _ = exact.nearest_others(points, 12, n_threads)
+        (others, of_others), _ = exact.nearest_others(points, 12, n_threads, cells)
         np.testing.assert_array_equal(others, ids)
         np.testing.assert_array_equal(of_others, squared)
 
 
-@pytest.mark.parametrize("n_tiles", [1, 2, 5, 8])
-def test_every_pair_of_tiles_meets_once_and_no_tile_twice_in_a_round(n_tiles: int) -> None:
-    rounds = [
-        [(first // exact.TILE, second // exact.TILE) for first, second in pairs] for pairs in exact._rounds(n_tiles)
-    ]
-    assert sorted(pair for pairs in rounds for pair in pairs) == [
-        (one, other) for one in range(n_tiles) for other in range(one, n_tiles)
-    ]
-    for pairs in rounds:
-        met = [tile for pair in pairs for tile in set(pair)]
-        assert len(met) == len(set(met))
+def test_in_cells_whoever_is_at_home_meets_everybody() -> None:
+    points, cells = np.random.default_rng(0).normal(size=(900, 4)).astype(np.float32), random_cells(900)
+    (ids, squared), unsure = exact.nearest_others(points, 12, 2, cells)
+    at_mine = (cells[:, None, :] == cells[None, :, :1]).any(axis=2)  # the one is at home where the other comes to
+    naive = np.where(at_mine | at_mine.T, ((points[:, None] - points[None]) ** 2).sum(axis=2), np.inf)
+    np.fill_diagonal(naive, np.inf)
+    np.testing.assert_array_equal(ids, np.argsort(naive, axis=1)[:, :12])
+    np.testing.assert_allclose(squared, np.sort(naive, axis=1)[:, :12], rtol=1e-5)
+    assert len(unsure) == 0
+
+
+def test_points_that_meet_too_few_are_left_to_another_way() -> None:
+    points, cells = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32), np.zeros((300, 2), np.int32)
+    cells[:, 1], cells[5] = -1, [1, -1]
+    (ids, squared), unsure = exact.nearest_others(points, 12, 1, cells)
+    assert unsure.tolist() == [5]
+    assert (ids[5] == -1).all()
+    assert np.isinf(squared[5]).all()

@@ -1,30 +1,14 @@
-"""Partitions and what they are made with: nearest groups, sorted runs, rows gathered by id."""
+"""Partitions and what they are made with: ranks, sorted runs, rows gathered by id."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pumascale.tasks.graph import plan
 from pumascale.tasks.graph.metrics import distance_block, rank_block
-from pumascale.tasks.graph.partitions import nearest_groups
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.integers(0, 2**32 - 1))
-def test_the_nearest_groups_are_those_with_the_nearest_pivots(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    groups = np.sort(random.integers(0, 5, 12)).astype(np.int32)
-    ranks = random.random((6, 12)).astype(np.float32)
-    found = nearest_groups(ranks, groups, 3)
-    there = np.unique(groups)
-    for row, order in zip(ranks, found.tolist(), strict=True):
-        naive = sorted(there.tolist(), key=lambda group: row[groups == group].min())[:3]
-        assert order == naive + [-1] * (3 - len(naive))
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])

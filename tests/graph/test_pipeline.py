@@ -109,7 +109,7 @@ def dying_after(n_tasks: int) -> Callable[..., Iterator[Any]]:
 
 def test_a_killed_build_goes_on_where_it_was_and_ends_the_same(tmp_path: Path, digits: NDArray[np.float32]) -> None:
     source = write_rows(tmp_path, digits[:900])
-    asked = parameters(n_partitions=5, target_recall=1.0, repair_passes=1)
+    asked = parameters(n_partitions=5, overlap=1, target_recall=1.0, repair_passes=1)
     whole = str(tmp_path / "whole")
     reference = read_graph(whole, pipeline.build(source, whole, asked, run=map))
     place, done = str(tmp_path / "graph"), []
