@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import fuzzy
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, partition_tasks, read, scratch_of
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, partition_tasks, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_run
-from pumascale.tasks.storage import arrays, graph_store
+from pumascale.tasks.storage import graph_store
 
 MOST_NAMED = 10  # isolated rows in the manifest; all of them are in the array `isolated`
 
@@ -39,8 +39,8 @@ def find_isolated(task: BlockTask) -> dict[str, Any]:
     rows, weight = read_runs(runs, task.block, ("rows", "weight"))
     np.maximum.at(strongest, rows - task.start, weight)
     region = slice(task.start, task.stop)
-    arrays.open_writable(plan.scratch("strongest_of"))[region] = strongest
-    arrays.open_writable(plan.member("isolated"))[region] = strongest == 0
+    write(plan.scratch("strongest_of"), task.start, strongest)
+    write(plan.member("isolated"), task.start, strongest == 0)
     # Those left out by wish, with NaN or as duplicates, joined no partition.
     isolated = np.flatnonzero((strongest == 0) & (read(plan.scratch("partitions_of"), region)[:, 0] >= 0))
     return {"start": task.start, "n_isolated": len(isolated), "isolated": (task.start + isolated[:MOST_NAMED]).tolist()}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.graph import exact
 from pumascale.tasks.graph.duplicates import read_duplicates
 from pumascale.tasks.graph.metrics import rank_block
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays, sources
 from pumascale.tasks.storage.errors import InputError
@@ -122,7 +122,7 @@ def assign_block(task: BlockTask) -> dict[str, Any]:
         nearest = _nearest_partitions(plan, rows)
     nearest[~finite] = -1
     nearest[read_duplicates(task) - task.start] = -1
-    arrays.open_writable(plan.scratch("partitions_of"))[task.start : task.stop] = nearest
+    write(plan.scratch("partitions_of"), task.start, nearest)
     return {"sizes": np.bincount(nearest[nearest >= 0], minlength=plan.n_partitions).tolist()}
 
 

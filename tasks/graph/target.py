@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph.connectivity import note_strongest, restored
 from pumascale.tasks.graph.pairs import both_directions, pair_ends, pair_keys
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, gather, read
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, gather, read, write
 from pumascale.tasks.graph.union import (
     directed_edges,
     gather_edges,
@@ -104,7 +104,7 @@ def restore_partition(task: PartitionTask) -> dict[str, Any]:
 def copy_target(task: BlockTask) -> dict[str, Any]:
     """A block of a continuous target as rows, (n, 1) for one value each."""
     rows = read(str(task.plan.parameters.labels), slice(task.start, task.stop)).astype(np.float32)
-    arrays.open_writable(task.plan.scratch("target"))[task.start : task.stop] = rows.reshape(len(rows), -1)
+    write(task.plan.scratch("target"), task.start, rows.reshape(len(rows), -1))
     return {"n_rows": len(rows)}
 
 

@@ -15,7 +15,7 @@ from pumascale.tasks.graph import fuzzy
 from pumascale.tasks.graph.connectivity import note_strongest
 from pumascale.tasks.graph.pairs import places_in, undirected_edges
 from pumascale.tasks.graph.partitions import gather_data, read_ids, read_part
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays, graph_store
 
@@ -27,8 +27,8 @@ def memberships(task: BlockTask) -> dict[str, Any]:
     plan, rows = task.plan, slice(task.start, task.stop)
     indices, distances = read(plan.member("knn_indices"), rows), read(plan.member("knn_dists"), rows)
     sigmas, rhos = fuzzy.smooth_knn_dist(distances, task.mean_distance, plan.parameters.local_connectivity)
-    arrays.open_writable(plan.member("sigmas"))[rows] = sigmas
-    arrays.open_writable(plan.member("rhos"))[rows] = rhos
+    write(plan.member("sigmas"), task.start, sigmas)
+    write(plan.member("rhos"), task.start, rhos)
     edges = directed_edges(np.arange(task.start, task.stop), indices, distances, sigmas, rhos)
     scatter_edges(plan, plan.scratch("directed", task.name), edges)
     return {"n_rows": task.stop - task.start}

@@ -7,6 +7,7 @@ place, so that no reader ever meets half of it.
 
 import contextlib
 import functools
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +112,10 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
 
 def read_bytes(url: str) -> bytes | None:
     """The object's bytes; None where there is none."""
-    fs, path = filesystem(url)
     try:
+        if is_local(url):
+            return local_path(url).read_bytes()
+        fs, path = filesystem(url)
         return bytes(fs.cat_file(path))
     except FileNotFoundError:
         return None
@@ -144,6 +147,16 @@ def read_range(url: str, start: int, stop: int) -> bytes:
             return file.read(stop - start)
     fs, path = filesystem(url)
     return bytes(fs.cat_file(path, start=start, end=stop))
+
+
+def read_tail(url: str, size: int) -> bytes:
+    """The last `size` bytes of an object, all of a smaller one."""
+    if is_local(url):
+        with local_path(url).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return file.read()
+    fs, path = filesystem(url)
+    return bytes(fs.cat_file(path, start=-size))
 
 
 def upload_file(file: Path, url: str) -> None:
