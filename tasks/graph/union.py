@@ -16,10 +16,10 @@ from pumascale.tasks.graph.connectivity import note_strongest
 from pumascale.tasks.graph.pairs import places_in, undirected_edges
 from pumascale.tasks.graph.partitions import gather_data, read_ids, read_part
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of, write
-from pumascale.tasks.graph.runs import read_runs, write_run
+from pumascale.tasks.graph.runs import read_runs, write_sorted
 from pumascale.tasks.storage import arrays, graph_store
 
-Directed = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]  # head, tail (global ids), strength
+Directed = tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]  # head, tail (global ids), strength
 
 
 def memberships(task: BlockTask) -> dict[str, Any]:
@@ -29,29 +29,87 @@ def memberships(task: BlockTask) -> dict[str, Any]:
     sigmas, rhos = fuzzy.smooth_knn_dist(distances, task.mean_distance, plan.parameters.local_connectivity)
     write(plan.member("sigmas"), task.start, sigmas)
     write(plan.member("rhos"), task.start, rhos)
-    edges = directed_edges(np.arange(task.start, task.stop), indices, distances, sigmas, rhos)
-    scatter_edges(plan, plan.scratch("directed", task.name), edges)
+    strength = fuzzy.membership_strengths(np.arange(task.start, task.stop), indices, distances, sigmas, rhos)
+    scatter_edges(plan, plan.scratch("directed", task.name), task.start, indices, strength)
     return {"n_rows": task.stop - task.start}
 
 
-def directed_edges(
-    ids: NDArray[np.int64],
+def scatter_edges(plan: Plan, run: str, start: int, indices: NDArray[np.int64], strength: NDArray[np.float32]) -> None:
+    """Write the edges of the rows from `start` on as one run for the partitions that they belong to.
+
+    Parameters
+    ----------
+    indices, strength : (m, n_neighbors)
+        The rows' neighbours; an edge of strength 0 is none.
+    """
+    heads = read(plan.scratch("partitions_of"), slice(start, start + len(indices)))
+    tails = gather(plan.scratch("partitions_of"), np.maximum(indices, 0).ravel())
+    owner, bounds = edge_owners(start, indices, strength, heads, tails, plan.n_partitions)
+    ids = np.empty((2, bounds[-1]), np.int32 if plan.n_rows < 2**31 else np.int64)
+    names, edges = ("head", "tail", "strength"), sorted_edges(start, indices, strength, owner, bounds, ids)
+    write_sorted(run, bounds, dict(zip(names, edges, strict=True)))
+
+
+@njit(cache=True)
+def edge_owners(
+    start: int,
     indices: NDArray[np.int64],
-    distances: NDArray[np.float32],
-    sigmas: NDArray[np.float32],
-    rhos: NDArray[np.float32],
-) -> Directed:
-    """The edges from the rows `ids` to their neighbours, those of strength 0 left out."""
-    strength = fuzzy.membership_strengths(ids, indices, distances, sigmas, rhos)
-    there = strength > 0
-    head = np.broadcast_to(ids[:, None], indices.shape)
-    return head[there], indices[there], strength[there]
+    strength: NDArray[np.float32],
+    heads: NDArray[np.int32],
+    tails: NDArray[np.int32],
+    n_partitions: int,
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The partition that each edge belongs to, and where those of each partition begin once they are sorted by it.
+
+    Parameters
+    ----------
+    heads, tails : int32 (m, overlap), (m n_neighbors, overlap)
+        The partitions that the ends joined, nearest first; -1 is none.
+
+    Returns
+    -------
+    owner : int32 (m, n_neighbors)
+        -1 where there is no edge, or an end of it joined none.
+    bounds : int64 (n_partitions + 1,)
+    """
+    owner, bounds = np.full(indices.shape, -1, np.int32), np.zeros(n_partitions + 1, np.int64)
+    for i in range(len(indices)):
+        of_head = heads[i]
+        for j in range(indices.shape[1]):
+            of_tail = tails[i * indices.shape[1] + j]
+            if not strength[i, j] > 0 or of_head[0] < 0 or of_tail[0] < 0:
+                continue
+            least = n_partitions
+            for one in of_head:
+                for other in of_tail:
+                    if 0 <= one == other < least:
+                        least = one
+            if least == n_partitions:
+                least = of_head[0] if start + i < indices[i, j] else of_tail[0]
+            owner[i, j] = least
+            bounds[least + 1] += 1
+    return owner, np.cumsum(bounds)
 
 
-def scatter_edges(plan: Plan, run: str, edges: Directed) -> None:
-    """Write directed edges as one run for the partitions that they belong to."""
-    names = ("head", "tail", "strength")
-    write_run(run, edge_owners(plan, *edges[:2]), plan.n_partitions, dict(zip(names, edges, strict=True)))
+@njit(cache=True)
+def sorted_edges(
+    start: int,
+    indices: NDArray[np.int64],
+    strength: NDArray[np.float32],
+    owner: NDArray[np.int32],
+    bounds: NDArray[np.int64],
+    ids: NDArray[Any],
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
+    """Heads, tails and strengths of the edges of one partition after the other; the ids are put into `ids` (2, e)."""
+    at, sorted_strength = bounds[:-1].copy(), np.empty(ids.shape[1], np.float32)
+    for i in range(len(indices)):
+        for j in range(indices.shape[1]):
+            if owner[i, j] >= 0:
+                place = at[owner[i, j]]
+                at[owner[i, j]] += 1
+                ids[0, place], ids[1, place] = start + i, indices[i, j]
+                sorted_strength[place] = strength[i, j]
+    return ids[0], ids[1], sorted_strength
 
 
 def gather_edges(plan: Plan, kind: str, partition: int) -> Directed:
@@ -59,35 +117,6 @@ def gather_edges(plan: Plan, kind: str, partition: int) -> Directed:
     runs = scratch_of(plan, kind, block_tasks(plan))
     head, tail, strength = read_runs(runs, partition, ("head", "tail", "strength"))
     return head, tail, strength
-
-
-@njit(cache=True)
-def owners(
-    head: NDArray[np.int64], tail: NDArray[np.int64], of_head: NDArray[np.int32], of_tail: NDArray[np.int32]
-) -> NDArray[np.int32]:
-    """The partition that each pair belongs to, int32 (e,); -1 where an end joined none.
-
-    Parameters
-    ----------
-    of_head, of_tail : int32 (e, overlap)
-        The partitions that the ends joined, nearest first; -1 is none.
-    """
-    owner = np.full(len(head), -1, np.int32)
-    for edge in range(len(head)):
-        if of_head[edge, 0] < 0 or of_tail[edge, 0] < 0:
-            continue
-        for one in of_head[edge]:
-            for other in of_tail[edge]:
-                if one == other and one >= 0 and (owner[edge] < 0 or one < owner[edge]):
-                    owner[edge] = one
-        if owner[edge] < 0:
-            owner[edge] = of_head[edge, 0] if head[edge] < tail[edge] else of_tail[edge, 0]
-    return owner
-
-
-def edge_owners(plan: Plan, head: NDArray[np.int64], tail: NDArray[np.int64]) -> NDArray[np.int32]:
-    """As `owners`, looked up."""
-    return owners(head, tail, *(gather(plan.scratch("partitions_of"), end) for end in (head, tail)))
 
 
 def partition_edges(task: PartitionTask) -> dict[str, Any]:
