@@ -16,6 +16,25 @@ from pumascale.tasks.storage import graph_store
 MOST_NAMED = 10  # isolated rows in the manifest; all of them are in the array `isolated`
 
 
+def note_unsure(task: BlockTask, strength: NDArray[np.float32]) -> int:
+    """Write which rows of a block joined no partition, and so are isolated; returns how many of the others may be.
+
+    A row with an edge of its own is not isolated, unless the union takes the edges of one direction away. Where every
+    row has such an edge, nobody need look through the partitions for those of other rows.
+
+    Parameters
+    ----------
+    strength : float32 (m, n_neighbors)
+        Of the edges from the block's rows.
+    """
+    plan = task.plan
+    is_left_out = read(plan.scratch("partitions_of"), slice(task.start, task.stop))[:, 0] < 0
+    write(plan.member("isolated"), task.start, is_left_out)
+    strongest = strength.max(axis=1)
+    unsure = fuzzy.fuzzy_union(strongest, np.zeros_like(strongest), plan.parameters.set_op_mix_ratio) <= 0
+    return int((unsure & ~is_left_out).sum())
+
+
 def note_strongest(task: PartitionTask, content: graph_store.Partition, backward: NDArray[np.float32]) -> None:
     """Write the strongest weight that each of a partition's rows has there, by block.
 

@@ -5,6 +5,7 @@ that none holds (a repair pass found it) belongs to the first partition of its s
 as a guest, data included. So the transpose of the union is one shuffle of directed edges, from blocks to partitions.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,15 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import fuzzy
-from pumascale.tasks.graph.connectivity import note_strongest
+from pumascale.tasks.graph.connectivity import note_strongest, note_unsure
 from pumascale.tasks.graph.pairs import places_in, undirected_edges
-from pumascale.tasks.graph.partitions import gather_data, read_ids, read_part
+from pumascale.tasks.graph.partitions import gather_data, read_ids
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_sorted
 from pumascale.tasks.storage import arrays, graph_store
 
+JOINED_ROWS = 2**16  # in one task: a tenth of a second
+LEAST_TASKS = 8  # so that every one of some workers has work
 Directed = tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]  # head, tail (global ids), strength
 
 
@@ -31,7 +34,7 @@ def memberships(task: BlockTask) -> dict[str, Any]:
     write(plan.member("rhos"), task.start, rhos)
     strength = fuzzy.membership_strengths(np.arange(task.start, task.stop), indices, distances, sigmas, rhos)
     scatter_edges(plan, plan.scratch("directed", task.name), task.start, indices, strength)
-    return {"n_rows": task.stop - task.start}
+    return {"n_rows": task.stop - task.start, "n_unsure": note_unsure(task, strength)}
 
 
 def scatter_edges(plan: Plan, run: str, start: int, indices: NDArray[np.int64], strength: NDArray[np.float32]) -> None:
@@ -119,7 +122,35 @@ def gather_edges(plan: Plan, kind: str, partition: int) -> Directed:
     return head, tail, strength
 
 
-def partition_edges(task: PartitionTask) -> dict[str, Any]:
+@dataclass(frozen=True)
+class JoinTask:
+    """Join the edges of some partitions, and note each row's strongest one there where that is asked for."""
+
+    plan: Plan
+    partitions: tuple[int, ...]
+    is_noted: bool
+
+    @property
+    def name(self) -> str:
+        """Names the task's receipt."""
+        return f"{self.partitions[0]:06d}"
+
+
+def join_tasks(plan: Plan, *, is_noted: bool) -> list[JoinTask]:
+    """Tasks of several partitions where these are small: Dask and a receipt take as long as a thousand rows."""
+    in_a_task = min(JOINED_ROWS * plan.n_partitions // (plan.n_rows * plan.overlap), plan.n_partitions // LEAST_TASKS)
+    ranges = arrays.row_blocks(plan.n_partitions, max(1, in_a_task))
+    return [JoinTask(plan, tuple(range(first, last)), is_noted) for first, last in ranges]
+
+
+def join_partitions(task: JoinTask) -> dict[str, Any]:
+    """Write the undirected edges that belong to some partitions."""
+    joined = [partition_edges(PartitionTask(task.plan, partition), task.is_noted) for partition in task.partitions]
+    counts = {name: sum(one[name] for one in joined) for name in ("n_edges", "n_guests")}
+    return counts | {"least": min(one["least"] for one in joined)}
+
+
+def partition_edges(task: PartitionTask, is_noted: bool) -> dict[str, Any]:
     """Write the undirected edges that belong to a partition, its guests taken in."""
     plan = task.plan
     joined = read_ids(plan, task.partition)
@@ -130,7 +161,8 @@ def partition_edges(task: PartitionTask) -> dict[str, Any]:
     )
     if plan.parameters.labels is None:
         settle(plan, task.partition, content)
-        note_strongest(task, content, content.weight)
+        if is_noted:
+            note_strongest(task, content, content.weight)
     else:
         graph_store.write_partition(plan.scratch("unsupervised"), task.partition, content)
     return {"n_edges": len(content.weight), "n_guests": len(ids) - len(joined), "least": least(content.weight)}
@@ -144,7 +176,7 @@ def least(weight: NDArray[np.float32]) -> float:
 def with_guests(
     joined: NDArray[np.int64], head: NDArray[np.int64], tail: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """A partition's rows, behind them its guests: ends of its edges that did not join it, ascending.
+    """A partition's rows, behind them its guests, ascending: ends of its edges that did not join it.
 
     Returns
     -------
@@ -161,13 +193,11 @@ def with_guests(
 
 
 def settle(plan: Plan, partition: int, content: graph_store.Partition) -> None:
-    """Write a finished partition: its edges, and beside them the data of its rows, the guests' last.
+    """Write a finished partition: its edges, and beside the data of its rows, which is there, that of its guests.
 
     What is read lies in scratch and stays, so a killed task can be done again.
     """
     graph_store.write_partition(plan.place, partition, content)
-    if plan.n_partitions > 1:
-        own = read_part(plan, partition)[1]
-        guests = content.rows[len(own) :]
-        data = np.concatenate([own, gather_data(plan, guests)]) if len(guests) else own
-        arrays.write_whole(graph_store.partition_url(plan.place, partition, "data"), data)
+    guests = content.rows[len(read_ids(plan, partition)) :]
+    if plan.n_partitions > 1 and len(guests):
+        arrays.write_whole(graph_store.partition_url(plan.place, partition, "guest_data"), gather_data(plan, guests))

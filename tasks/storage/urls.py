@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 from fsspec import AbstractFileSystem
 
@@ -130,13 +131,13 @@ def write_bytes(url: str, data: bytes) -> None:
         fs.pipe_file(path, data)
 
 
-def write_large(url: str, data: bytes | bytearray) -> None:
+def write_large(url: str, data: bytes | bytearray | memoryview) -> None:
     """Write an object whole, not waiting for the disk: it counts only once a receipt lies behind it."""
     if is_local(url):
         disk.write(local_path(url), data, is_safe=False)
     else:
         fs, path = filesystem(url)
-        fs.pipe_file(path, data)
+        fs.pipe_file(path, bytes(data))
 
 
 def read_range(url: str, start: int, stop: int) -> bytes:
@@ -147,6 +148,13 @@ def read_range(url: str, start: int, stop: int) -> bytes:
             return file.read(stop - start)
     fs, path = filesystem(url)
     return bytes(fs.cat_file(path, start=start, end=stop))
+
+
+def map_range(url: str, start: int, stop: int) -> Any:
+    """As `read_range`, as a buffer: of a file on a disk only the pages that are looked at are read."""
+    if is_local(url) and stop > start:
+        return np.memmap(local_path(url), np.uint8, "r", start, (stop - start,)).data
+    return read_range(url, start, stop) if stop > start else b""
 
 
 def read_tail(url: str, size: int) -> bytes:
@@ -236,6 +244,8 @@ def remove_object(url: str) -> None:
 
 def remove_tree(url: str) -> None:
     """Remove everything below `url`; nothing there is fine."""
+    if is_local(url) and not local_path(url).exists():
+        return
     fs, path = filesystem(url)
     fs.invalidate_cache()
     if fs.exists(path):
