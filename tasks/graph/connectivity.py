@@ -9,11 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import fuzzy
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, partition_tasks, read, scratch_of
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, partition_tasks, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_run
-from pumascale.tasks.storage import arrays, graph_store
+from pumascale.tasks.storage import graph_store
 
 MOST_NAMED = 10  # isolated rows in the manifest; all of them are in the array `isolated`
+
+
+def note_unsure(task: BlockTask, strength: NDArray[np.float32]) -> int:
+    """Write which rows of a block joined no partition, and so are isolated; returns how many of the others may be.
+
+    A row with an edge of its own is not isolated, unless the union takes the edges of one direction away. Where every
+    row has such an edge, nobody need look through the partitions for those of other rows.
+
+    Parameters
+    ----------
+    strength : float32 (m, n_neighbors)
+        Of the edges from the block's rows.
+    """
+    plan = task.plan
+    is_left_out = read(plan.scratch("partitions_of"), slice(task.start, task.stop))[:, 0] < 0
+    write(plan.member("isolated"), task.start, is_left_out)
+    strongest = strength.max(axis=1)
+    unsure = fuzzy.fuzzy_union(strongest, np.zeros_like(strongest), plan.parameters.set_op_mix_ratio) <= 0
+    return int((unsure & ~is_left_out).sum())
 
 
 def note_strongest(task: PartitionTask, content: graph_store.Partition, backward: NDArray[np.float32]) -> None:
@@ -39,8 +58,8 @@ def find_isolated(task: BlockTask) -> dict[str, Any]:
     rows, weight = read_runs(runs, task.block, ("rows", "weight"))
     np.maximum.at(strongest, rows - task.start, weight)
     region = slice(task.start, task.stop)
-    arrays.open_writable(plan.scratch("strongest_of"))[region] = strongest
-    arrays.open_writable(plan.member("isolated"))[region] = strongest == 0
+    write(plan.scratch("strongest_of"), task.start, strongest)
+    write(plan.member("isolated"), task.start, strongest == 0)
     # Those left out by wish, with NaN or as duplicates, joined no partition.
     isolated = np.flatnonzero((strongest == 0) & (read(plan.scratch("partitions_of"), region)[:, 0] >= 0))
     return {"start": task.start, "n_isolated": len(isolated), "isolated": (task.start + isolated[:MOST_NAMED]).tolist()}

@@ -36,45 +36,39 @@ def undirected_edges(
     weight : float32 (u,)
         Strength of the fuzzy union, above 0.
     """
-    smaller, larger = np.minimum(head, tail), np.maximum(head, tail)
-    order = order_of(larger, n_rows)
-    order = order[order_of(smaller[order], n_rows)]
-    first, second, forward, backward = pairs(smaller[order], larger[order], (head < tail)[order], strength[order])
+    first, second, forward, backward = pairs(head, tail, strength, n_rows)
     weight = fuzzy.fuzzy_union(forward, backward, set_op_mix_ratio)
     there = weight > 0
     return first[there], second[there], weight[there]
 
 
 @njit(cache=True)
-def order_of(keys: NDArray[np.int64], n_keys: int) -> NDArray[np.int64]:
-    """What sorts keys below `n_keys`, equal ones in their order, int64 (e,): by counting, so in two passes."""
-    begins, order = np.zeros(n_keys + 1, np.int64), np.empty(len(keys), np.int64)
-    for key in keys:
-        begins[key + 1] += 1
-    begins = np.cumsum(begins)
-    for at in range(len(keys)):
-        order[begins[keys[at]]] = at
-        begins[keys[at]] += 1
-    return order
+def pairs(
+    head: NDArray[Any], tail: NDArray[Any], strength: NDArray[np.float32], n_rows: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
+    """Both directions of each pair side by side: the ends, ascending, and the strengths there and back (u,)."""
+    smaller, larger = np.minimum(head, tail), np.maximum(head, tail)
+    order = sorted_by(smaller, sorted_by(larger, np.arange(len(head)), n_rows), n_rows)
+    ends, strengths, count = np.empty((2, len(head)), np.int32), np.zeros((2, len(head)), np.float32), 0
+    for edge in order:
+        if count == 0 or ends[0, count - 1] != smaller[edge] or ends[1, count - 1] != larger[edge]:
+            ends[0, count], ends[1, count] = smaller[edge], larger[edge]
+            count += 1
+        strengths[0 if head[edge] < tail[edge] else 1, count - 1] = strength[edge]
+    return ends[0, :count], ends[1, :count], strengths[0, :count], strengths[1, :count]
 
 
 @njit(cache=True)
-def pairs(
-    smaller: NDArray[np.int64], larger: NDArray[np.int64], is_upward: NDArray[np.bool_], strength: NDArray[np.float32]
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
-    """Both directions of each pair side by side, where equal pairs follow each other: ends, and strengths (u,)."""
-    first, second = np.empty((2, len(smaller)), np.int32)
-    forward, backward = np.zeros((2, len(smaller)), np.float32)
-    count = 0
-    for edge in range(len(smaller)):
-        is_new = edge == 0 or smaller[edge] != smaller[edge - 1] or larger[edge] != larger[edge - 1]
-        count += is_new
-        first[count - 1], second[count - 1] = smaller[edge], larger[edge]
-        if is_upward[edge]:
-            forward[count - 1] = strength[edge]
-        else:
-            backward[count - 1] = strength[edge]
-    return first[:count], second[:count], forward[:count], backward[:count]
+def sorted_by(keys: NDArray[Any], order: NDArray[np.int64], n_keys: int) -> NDArray[np.int64]:
+    """The entries `order` sorted by their keys, which are below `n_keys`, equal ones as they stood: by counting."""
+    begins, found = np.zeros(n_keys + 1, np.int64), np.empty(len(order), np.int64)
+    for key in keys:
+        begins[key + 1] += 1
+    begins = np.cumsum(begins)
+    for entry in order:
+        found[begins[keys[entry]]] = entry
+        begins[keys[entry]] += 1
+    return found
 
 
 def pair_keys(head: NDArray[Any], tail: NDArray[Any], n_rows: int) -> NDArray[np.int64]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph import pivots
 from pumascale.tasks.graph.duplicates import read_duplicates
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_run
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import arrays, graph_store, whole
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.finite import finite_rows
 from pumascale.tasks.storage.halves import converted
@@ -35,10 +35,10 @@ def assign_block(task: BlockTask) -> dict[str, Any]:
         nearest = np.zeros((task.stop - task.start, 1), np.int32)
     else:
         nearest, cells = pivots.nearest_cells(plan, rows)
-        arrays.open_writable(plan.scratch("cells_of"))[task.start : task.stop] = cells
+        write(plan.scratch("cells_of"), task.start, cells)
     nearest[~finite] = -1
     nearest[read_duplicates(task) - task.start] = -1
-    arrays.open_writable(plan.scratch("partitions_of"))[task.start : task.stop] = nearest
+    write(plan.scratch("partitions_of"), task.start, nearest)
     return {"sizes": np.bincount(nearest[nearest >= 0], minlength=plan.n_partitions).tolist()}
 
 
@@ -74,7 +74,7 @@ def scatter_block(task: BlockTask) -> dict[str, Any]:
 
 
 def collect_partition(task: PartitionTask) -> dict[str, Any]:
-    """Write a partition's rows as one run, for `read_own` those that joined it first, behind them the others."""
+    """Write a partition's rows, those that joined it first before the others: ids as a run, data where it stays."""
     plan = task.plan
     if plan.n_partitions == 1:
         rows = np.flatnonzero(read(plan.scratch("partitions_of"))[:, 0] == 0)
@@ -82,26 +82,32 @@ def collect_partition(task: PartitionTask) -> dict[str, Any]:
     else:
         runs = scratch_of(plan, "runs", block_tasks(plan))
         rows, slot, cells, data = read_runs(runs, task.partition, ("rows", "slot", "cells", "data"))
-        content: dict[str, NDArray[Any]] = {"cells": cells, "rows": rows, "data": data}
-        write_run(plan.part(task.partition), slot > 0, 2, content)
+        write_run(plan.part(task.partition), slot > 0, 2, {"cells": cells, "rows": rows})
+        arrays.write_plain(_data_url(plan, task.partition), data[np.argsort(slot > 0, kind="stable")])
     return {"n_rows": len(rows)}
 
 
 def read_ids(plan: Plan, partition: int) -> NDArray[np.int64]:
-    """Ids of a partition's rows, int64 ascending."""
-    parts = [read_runs([plan.part(partition)], owner, ("rows",))[0] for owner in (0, 1)]
-    return np.sort(np.concatenate(parts))
+    """Ids of a partition's rows in the order of its data, int64: those that joined it first, then the others."""
+    return np.concatenate([_read_ids(plan, partition, owner) for owner in (0, 1)])
+
+
+def _read_ids(plan: Plan, partition: int, owner: int) -> NDArray[np.int64]:
+    (rows,) = read_runs([plan.part(partition)], owner, ("rows",))
+    return rows
+
+
+def _data_url(plan: Plan, partition: int) -> str:
+    return graph_store.partition_url(plan.place, partition, "data")
 
 
 def read_part(plan: Plan, partition: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """A partition's rows: ids, int64 ascending, and data as in the source."""
+    rows = read_ids(plan, partition)
     if plan.n_partitions == 1:
-        rows = read_ids(plan, partition)
         return rows, gather(plan.source, rows)
-    both = [read_own(plan, partition, owner) for owner in (0, 1)]
-    rows, data = (np.concatenate(parts) for parts in zip(*both, strict=True))
     order = np.argsort(rows)
-    return rows[order], data[order]
+    return rows[order], whole.read_plain(_data_url(plan, partition), 0, len(rows))[order]
 
 
 def read_cells(plan: Plan, partition: int) -> NDArray[np.int32]:
@@ -113,10 +119,10 @@ def read_cells(plan: Plan, partition: int) -> NDArray[np.int32]:
     return np.concatenate([homes.max(axis=1, keepdims=True), visits], axis=1)
 
 
-def read_own(plan: Plan, partition: int, owner: int = 0) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def read_own(plan: Plan, partition: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """As `read_part`, of the rows whose first partition this is."""
-    rows, data = read_runs([plan.part(partition)], owner, ("rows", "data"))
-    return rows, data
+    rows = _read_ids(plan, partition, 0)
+    return rows, whole.read_plain(_data_url(plan, partition), 0, len(rows))
 
 
 def gather_data(plan: Plan, ids: NDArray[np.int64]) -> NDArray[Any]:

@@ -201,10 +201,11 @@ def measure_recall(plan: Plan, exact: recall.Nearest, ids: np.ndarray[Any, np.dt
 def join(plan: Plan, done: Steps, merged: Results, worker_memory: int | None) -> tuple[Results, dict[str, Any]]:
     """Memberships by block, then the fuzzy union by partition, and what the labels make of it."""
     mean = sum(result["distance_sum"] for result in merged) / max(1, sum(one["distance_count"] for one in merged))
-    done.run("memberships", union.memberships, block_tasks(plan, mean_distance=mean))
-    edges = done.run("edges", union.partition_edges, partition_tasks(plan))
+    members = done.run("memberships", union.memberships, block_tasks(plan, mean_distance=mean))
+    is_noted = plan.parameters.labels is not None or any(result["n_unsure"] for result in members)
+    edges = done.run("edges", union.join_partitions, union.join_tasks(plan, is_noted=is_noted))
     if plan.parameters.labels is None:
-        return edges, name_isolated(plan, done)
+        return edges, name_isolated(plan, done) if is_noted else {"n_isolated": 0, "isolated": []}
     if plan.parameters.target_metric == target.CATEGORICAL:
         done.run("categories", target.meet_categories, partition_tasks(plan))
     else:

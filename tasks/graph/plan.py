@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph.memory import default_partition_rows
 from pumascale.tasks.parameters import GraphParameters
-from pumascale.tasks.storage import arrays, sources, urls
+from pumascale.tasks.storage import arrays, shards, sources, urls
 
 MOST_BLOCK_BYTES = 64 * 2**20
 MOST_RANGE_BYTES = 32 * 2**20  # read whole for some of its rows: picking them out of their chunks costs more
@@ -138,22 +138,36 @@ def create_store(plan: Plan) -> None:
 
 def read(url: str, rows: slice = slice(None)) -> NDArray[Any]:
     """Consecutive rows of an array."""
-    array = arrays.open_array(url)
+    array = shards.open_sharded(url) or arrays.open_array(url)
     start, stop, _ = rows.indices(array.shape[0])
+    return _read(array, url, start, stop)
+
+
+def _read(array: Any, url: str, start: int, stop: int) -> NDArray[Any]:
+    if isinstance(array, shards.Sharded):
+        try:
+            return array.read(start, stop)
+        except arrays.DAMAGED:  # Zarr's way says what is lost
+            array = arrays.open_array(url)
     return arrays.read_rows(array, start, stop, array.dtype)
+
+
+def write(url: str, start: int, rows: NDArray[Any]) -> None:
+    """Write the rows of a block, which are whole shards of what `create_store` made."""
+    array = shards.open_sharded(url)
+    if array is None or not array.holds(start, start + len(rows)):
+        raise ValueError(f"{url}: rows {start} to {start + len(rows)} are not whole shards of an array.")
+    array.write(start, rows.astype(array.dtype, copy=False))
 
 
 def gather(url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
     """The rows `ids` of an array, in their order, as often as they stand there; near ids are read as one range."""
-    array = arrays.open_array(url)
+    array = shards.open_sharded(url) or arrays.open_array(url)
     first, last = (int(ids.min()), int(ids.max()) + 1) if len(ids) else (0, 0)
+    row_bytes = int(array.dtype.itemsize * np.prod(array.shape[1:]))
+    if (last - first) * row_bytes <= MOST_RANGE_BYTES:
+        return _read(array, url, first, last)[ids - first]
     if np.array_equal(ids, np.arange(first, last)):
-        return arrays.read_rows(array, first, last, array.dtype)
-    if (last - first) * _row_bytes(array) <= MOST_RANGE_BYTES:
-        return arrays.read_rows(array, first, last, array.dtype)[ids - first]
+        return _read(array, url, first, last)
     once, at = np.unique(ids, return_inverse=True)
-    return np.asarray(arrays.read_ids(array, once)[at])
-
-
-def _row_bytes(array: Any) -> int:
-    return int(array.dtype.itemsize * np.prod(array.shape[1:]))
+    return np.asarray(arrays.read_ids(arrays.open_array(url), once)[at])

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph import exact, knn, metrics
 from pumascale.tasks.graph.partitions import flat, read_cells, read_part
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, partition_tasks, read, scratch_of
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, partition_tasks, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_run
-from pumascale.tasks.storage import arrays, urls
+from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
 
 
@@ -87,8 +87,8 @@ def write_block(task: BlockTask, indices: NDArray[np.int64], distances: NDArray[
     limit = metrics.disconnection_distance(plan.parameters.metric, plan.parameters.disconnection_distance)
     far = distances >= limit
     indices[far], distances[far] = -1, np.inf
-    arrays.open_writable(plan.member("knn_indices"))[task.start : task.stop] = indices
-    arrays.open_writable(plan.member("knn_dists"))[task.start : task.stop] = distances
+    write(plan.member("knn_indices"), task.start, indices)
+    write(plan.member("knn_dists"), task.start, distances)
     finite = distances[np.isfinite(distances)]
     return {"distance_sum": float(finite.sum(dtype=np.float64)), "distance_count": int(finite.size)}
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pumascale.tasks.graph import fuzzy
 from pumascale.tasks.graph.connectivity import note_strongest, restored
 from pumascale.tasks.graph.pairs import both_directions, pair_ends, pair_keys
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, gather, read
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, gather, read, write
 from pumascale.tasks.graph.union import (
-    directed_edges,
     gather_edges,
     least,
     scatter_edges,
@@ -104,7 +104,7 @@ def restore_partition(task: PartitionTask) -> dict[str, Any]:
 def copy_target(task: BlockTask) -> dict[str, Any]:
     """A block of a continuous target as rows, (n, 1) for one value each."""
     rows = read(str(task.plan.parameters.labels), slice(task.start, task.stop)).astype(np.float32)
-    arrays.open_writable(task.plan.scratch("target"))[task.start : task.stop] = rows.reshape(len(rows), -1)
+    write(task.plan.scratch("target"), task.start, rows.reshape(len(rows), -1))
     return {"n_rows": len(rows)}
 
 
@@ -112,9 +112,9 @@ def scatter_target(task: BlockTask) -> dict[str, Any]:
     """The target's directed edges from a block of rows, as one run for the partitions of the rows."""
     plan, rows, names = task.plan, slice(task.start, task.stop), ("knn_indices", "knn_dists", "sigmas", "rhos")
     of_target = [read(urls.join(plan.scratch("target_graph"), name), rows) for name in names]
-    edges = directed_edges(np.arange(task.start, task.stop), *of_target)
-    scatter_edges(plan, plan.scratch("target_edges", task.name), edges)
-    return {"least": least(edges[2])}
+    strength = fuzzy.membership_strengths(np.arange(task.start, task.stop), *of_target)
+    scatter_edges(plan, plan.scratch("target_edges", task.name), task.start, of_target[0], strength)
+    return {"least": least(strength[strength > 0])}
 
 
 def meet_target(task: MeetTask) -> dict[str, Any]:

@@ -5,6 +5,7 @@ that none holds (a repair pass found it) belongs to the first partition of its s
 as a guest, data included. So the transpose of the union is one shuffle of directed edges, from blocks to partitions.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,16 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import fuzzy
-from pumascale.tasks.graph.connectivity import note_strongest
+from pumascale.tasks.graph.connectivity import note_strongest, note_unsure
 from pumascale.tasks.graph.pairs import places_in, undirected_edges
-from pumascale.tasks.graph.partitions import gather_data, read_ids, read_part
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of
-from pumascale.tasks.graph.runs import read_runs, write_run
+from pumascale.tasks.graph.partitions import gather_data, read_ids
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of, write
+from pumascale.tasks.graph.runs import read_runs, write_sorted
 from pumascale.tasks.storage import arrays, graph_store
 
-Directed = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]  # head, tail (global ids), strength
+JOINED_ROWS = 2**16  # in one task: a tenth of a second
+LEAST_TASKS = 8  # so that every one of some workers has work
+Directed = tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]  # head, tail (global ids), strength
 
 
 def memberships(task: BlockTask) -> dict[str, Any]:
@@ -27,31 +30,89 @@ def memberships(task: BlockTask) -> dict[str, Any]:
     plan, rows = task.plan, slice(task.start, task.stop)
     indices, distances = read(plan.member("knn_indices"), rows), read(plan.member("knn_dists"), rows)
     sigmas, rhos = fuzzy.smooth_knn_dist(distances, task.mean_distance, plan.parameters.local_connectivity)
-    arrays.open_writable(plan.member("sigmas"))[rows] = sigmas
-    arrays.open_writable(plan.member("rhos"))[rows] = rhos
-    edges = directed_edges(np.arange(task.start, task.stop), indices, distances, sigmas, rhos)
-    scatter_edges(plan, plan.scratch("directed", task.name), edges)
-    return {"n_rows": task.stop - task.start}
+    write(plan.member("sigmas"), task.start, sigmas)
+    write(plan.member("rhos"), task.start, rhos)
+    strength = fuzzy.membership_strengths(np.arange(task.start, task.stop), indices, distances, sigmas, rhos)
+    scatter_edges(plan, plan.scratch("directed", task.name), task.start, indices, strength)
+    return {"n_rows": task.stop - task.start, "n_unsure": note_unsure(task, strength)}
 
 
-def directed_edges(
-    ids: NDArray[np.int64],
+def scatter_edges(plan: Plan, run: str, start: int, indices: NDArray[np.int64], strength: NDArray[np.float32]) -> None:
+    """Write the edges of the rows from `start` on as one run for the partitions that they belong to.
+
+    Parameters
+    ----------
+    indices, strength : (m, n_neighbors)
+        The rows' neighbours; an edge of strength 0 is none.
+    """
+    heads = read(plan.scratch("partitions_of"), slice(start, start + len(indices)))
+    tails = gather(plan.scratch("partitions_of"), np.maximum(indices, 0).ravel())
+    owner, bounds = edge_owners(start, indices, strength, heads, tails, plan.n_partitions)
+    ids = np.empty((2, bounds[-1]), np.int32 if plan.n_rows < 2**31 else np.int64)
+    names, edges = ("head", "tail", "strength"), sorted_edges(start, indices, strength, owner, bounds, ids)
+    write_sorted(run, bounds, dict(zip(names, edges, strict=True)))
+
+
+@njit(cache=True)
+def edge_owners(
+    start: int,
     indices: NDArray[np.int64],
-    distances: NDArray[np.float32],
-    sigmas: NDArray[np.float32],
-    rhos: NDArray[np.float32],
-) -> Directed:
-    """The edges from the rows `ids` to their neighbours, those of strength 0 left out."""
-    strength = fuzzy.membership_strengths(ids, indices, distances, sigmas, rhos)
-    there = strength > 0
-    head = np.broadcast_to(ids[:, None], indices.shape)
-    return head[there], indices[there], strength[there]
+    strength: NDArray[np.float32],
+    heads: NDArray[np.int32],
+    tails: NDArray[np.int32],
+    n_partitions: int,
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The partition that each edge belongs to, and where those of each partition begin once they are sorted by it.
+
+    Parameters
+    ----------
+    heads, tails : int32 (m, overlap), (m n_neighbors, overlap)
+        The partitions that the ends joined, nearest first; -1 is none.
+
+    Returns
+    -------
+    owner : int32 (m, n_neighbors)
+        -1 where there is no edge, or an end of it joined none.
+    bounds : int64 (n_partitions + 1,)
+    """
+    owner, bounds = np.full(indices.shape, -1, np.int32), np.zeros(n_partitions + 1, np.int64)
+    for i in range(len(indices)):
+        of_head = heads[i]
+        for j in range(indices.shape[1]):
+            of_tail = tails[i * indices.shape[1] + j]
+            if not strength[i, j] > 0 or of_head[0] < 0 or of_tail[0] < 0:
+                continue
+            least = n_partitions
+            for one in of_head:
+                for other in of_tail:
+                    if 0 <= one == other < least:
+                        least = one
+            if least == n_partitions:
+                least = of_head[0] if start + i < indices[i, j] else of_tail[0]
+            owner[i, j] = least
+            bounds[least + 1] += 1
+    return owner, np.cumsum(bounds)
 
 
-def scatter_edges(plan: Plan, run: str, edges: Directed) -> None:
-    """Write directed edges as one run for the partitions that they belong to."""
-    names = ("head", "tail", "strength")
-    write_run(run, edge_owners(plan, *edges[:2]), plan.n_partitions, dict(zip(names, edges, strict=True)))
+@njit(cache=True)
+def sorted_edges(
+    start: int,
+    indices: NDArray[np.int64],
+    strength: NDArray[np.float32],
+    owner: NDArray[np.int32],
+    bounds: NDArray[np.int64],
+    ids: NDArray[Any],
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
+    """Heads, tails and strengths of the edges of one partition after the other; the ids are put into `ids` (2, e)."""
+    at, sorted_strength = bounds[:-1].copy(), np.empty(ids.shape[1], np.float32)
+    for i in range(len(indices)):
+        for j in range(indices.shape[1]):
+            if owner[i, j] >= 0:
+                place = at[owner[i, j]]
+                at[owner[i, j]] += 1
+                ids[0, place], ids[1, place] = start + i, indices[i, j]
+                sorted_strength[place] = strength[i, j]
+    return ids[0], ids[1], sorted_strength
 
 
 def gather_edges(plan: Plan, kind: str, partition: int) -> Directed:
@@ -61,36 +122,35 @@ def gather_edges(plan: Plan, kind: str, partition: int) -> Directed:
     return head, tail, strength
 
 
-@njit(cache=True)
-def owners(
-    head: NDArray[np.int64], tail: NDArray[np.int64], of_head: NDArray[np.int32], of_tail: NDArray[np.int32]
-) -> NDArray[np.int32]:
-    """The partition that each pair belongs to, int32 (e,); -1 where an end joined none.
+@dataclass(frozen=True)
+class JoinTask:
+    """Join the edges of some partitions, and note each row's strongest one there where that is asked for."""
 
-    Parameters
-    ----------
-    of_head, of_tail : int32 (e, overlap)
-        The partitions that the ends joined, nearest first; -1 is none.
-    """
-    owner = np.full(len(head), -1, np.int32)
-    for edge in range(len(head)):
-        if of_head[edge, 0] < 0 or of_tail[edge, 0] < 0:
-            continue
-        for one in of_head[edge]:
-            for other in of_tail[edge]:
-                if one == other and one >= 0 and (owner[edge] < 0 or one < owner[edge]):
-                    owner[edge] = one
-        if owner[edge] < 0:
-            owner[edge] = of_head[edge, 0] if head[edge] < tail[edge] else of_tail[edge, 0]
-    return owner
+    plan: Plan
+    partitions: tuple[int, ...]
+    is_noted: bool
+
+    @property
+    def name(self) -> str:
+        """Names the task's receipt."""
+        return f"{self.partitions[0]:06d}"
 
 
-def edge_owners(plan: Plan, head: NDArray[np.int64], tail: NDArray[np.int64]) -> NDArray[np.int32]:
-    """As `owners`, looked up."""
-    return owners(head, tail, *(gather(plan.scratch("partitions_of"), end) for end in (head, tail)))
+def join_tasks(plan: Plan, *, is_noted: bool) -> list[JoinTask]:
+    """Tasks of several partitions where these are small: Dask and a receipt take as long as a thousand rows."""
+    in_a_task = min(JOINED_ROWS * plan.n_partitions // (plan.n_rows * plan.overlap), plan.n_partitions // LEAST_TASKS)
+    ranges = arrays.row_blocks(plan.n_partitions, max(1, in_a_task))
+    return [JoinTask(plan, tuple(range(first, last)), is_noted) for first, last in ranges]
 
 
-def partition_edges(task: PartitionTask) -> dict[str, Any]:
+def join_partitions(task: JoinTask) -> dict[str, Any]:
+    """Write the undirected edges that belong to some partitions."""
+    joined = [partition_edges(PartitionTask(task.plan, partition), task.is_noted) for partition in task.partitions]
+    counts = {name: sum(one[name] for one in joined) for name in ("n_edges", "n_guests")}
+    return counts | {"least": min(one["least"] for one in joined)}
+
+
+def partition_edges(task: PartitionTask, is_noted: bool) -> dict[str, Any]:
     """Write the undirected edges that belong to a partition, its guests taken in."""
     plan = task.plan
     joined = read_ids(plan, task.partition)
@@ -101,7 +161,8 @@ def partition_edges(task: PartitionTask) -> dict[str, Any]:
     )
     if plan.parameters.labels is None:
         settle(plan, task.partition, content)
-        note_strongest(task, content, content.weight)
+        if is_noted:
+            note_strongest(task, content, content.weight)
     else:
         graph_store.write_partition(plan.scratch("unsupervised"), task.partition, content)
     return {"n_edges": len(content.weight), "n_guests": len(ids) - len(joined), "least": least(content.weight)}
@@ -115,7 +176,7 @@ def least(weight: NDArray[np.float32]) -> float:
 def with_guests(
     joined: NDArray[np.int64], head: NDArray[np.int64], tail: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """A partition's rows, behind them its guests: ends of its edges that did not join it, ascending.
+    """A partition's rows, behind them its guests, ascending: ends of its edges that did not join it.
 
     Returns
     -------
@@ -132,13 +193,11 @@ def with_guests(
 
 
 def settle(plan: Plan, partition: int, content: graph_store.Partition) -> None:
-    """Write a finished partition: its edges, and beside them the data of its rows, the guests' last.
+    """Write a finished partition: its edges, and beside the data of its rows, which is there, that of its guests.
 
     What is read lies in scratch and stays, so a killed task can be done again.
     """
     graph_store.write_partition(plan.place, partition, content)
-    if plan.n_partitions > 1:
-        own = read_part(plan, partition)[1]
-        guests = content.rows[len(own) :]
-        data = np.concatenate([own, gather_data(plan, guests)]) if len(guests) else own
-        arrays.write_whole(graph_store.partition_url(plan.place, partition, "data"), data)
+    guests = content.rows[len(read_ids(plan, partition)) :]
+    if plan.n_partitions > 1 and len(guests):
+        arrays.write_whole(graph_store.partition_url(plan.place, partition, "guest_data"), gather_data(plan, guests))

@@ -176,6 +176,14 @@ def write_whole(url: str, values: NDArray[Any]) -> None:
         array[:] = values
 
 
+def write_plain(url: str, values: NDArray[Any]) -> None:
+    """As `write_whole`, in one object and as it lies in memory: `whole.read_plain` picks rows."""
+    urls.remove_tree(url)
+    if values.size:
+        return whole.write_object(url, values, None)
+    create_array(url, shape=values.shape, dtype=values.dtype)
+
+
 def row_blocks(n_rows: int, block_rows: int) -> list[tuple[int, int]]:
     """(start, stop) of consecutive blocks of `block_rows` rows; the last may be shorter."""
     return [(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)]

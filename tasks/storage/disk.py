@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 PART = re.compile(r"\.[0-9a-f]{12,32}\.part(ial)?$")
 FORSAKEN_SECONDS = 60.0
@@ -22,7 +23,7 @@ def is_part(name: str) -> bool:
     return PART.search(name) is not None
 
 
-def write(path: Path, data: bytes | bytearray, *, is_safe: bool = True) -> None:
+def write(path: Path, data: bytes | bytearray | memoryview, *, is_safe: bool = True) -> None:
     """Write the file, over an older one; a safe one is on the disk when this returns."""
     with _part_of(path) as part:
         _fill(part, data, is_safe=is_safe)
@@ -43,6 +44,7 @@ def create(path: Path, data: bytes) -> bool:
 def copy(file: Path, path: Path) -> None:
     """Copy a file, over an older one; what killed copies of it left goes before."""
     with _part_of(path) as part:
+        path.parent.mkdir(parents=True, exist_ok=True)
         remove_forsaken(path.parent.glob(f".{glob.escape(path.name)}.*"))
         shutil.copyfile(file, part)
         os.replace(part, path)
@@ -51,7 +53,6 @@ def copy(file: Path, path: Path) -> None:
 @contextlib.contextmanager
 def _part_of(path: Path) -> Iterator[Path]:
     """A file to make whole beside `path` and to give its name; what is left of it at the end goes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
         yield part
@@ -59,12 +60,20 @@ def _part_of(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _fill(part: Path, data: bytes | bytearray, *, is_safe: bool = True) -> None:
-    with part.open("wb") as file:
+def _fill(part: Path, data: bytes | bytearray | memoryview, *, is_safe: bool = True) -> None:
+    with _opened(part) as file:
         file.write(data)
         file.flush()
         if is_safe:
             os.fsync(file.fileno())
+
+
+def _opened(part: Path) -> BinaryIO:
+    try:
+        return part.open("wb")
+    except FileNotFoundError:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        return part.open("wb")
 
 
 def remove_forsaken(paths: Iterable[Path]) -> None:

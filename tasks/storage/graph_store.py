@@ -5,14 +5,15 @@ Arrays over all rows: `knn_indices` int64 and `knn_dists` float32 (n, n_neighbor
 neighbourhood of rows, in arrays of their own, so that a task writes whole objects and training can stream them:
 `partitions/<p>/rows` int64, the global row ids; `partitions/<p>/head`, `tail` int32, indices into them, and `weight`
 float32, each undirected edge of the graph once, in one partition that holds both its ends; `partitions/<p>/data`, the
-rows themselves, where there are several partitions.
+rows themselves, where there are several partitions, and `partitions/<p>/guest_data`, those behind them in `rows` that
+were taken in for an edge's sake.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from pumascale.tasks.storage import arrays, manifests, urls
 from pumascale.tasks.storage.errors import InputError
@@ -50,6 +51,19 @@ def read_partition(place: str, partition: int) -> Partition:
     """Read one partition: its row ids and its edges."""
     names = ("rows", "head", "tail", "weight")
     return Partition(*(np.asarray(arrays.open_array(partition_url(place, partition, name))[:]) for name in names))
+
+
+def read_data(place: str, partition: int, n_rows: int, dtype: DTypeLike) -> NDArray[Any]:
+    """The `n_rows` rows of a partition themselves as `dtype`, in the order of their ids."""
+    data = _read_rows(partition_url(place, partition, "data"), dtype)
+    if len(data) == n_rows:
+        return data
+    return np.concatenate([data, _read_rows(partition_url(place, partition, "guest_data"), dtype)])
+
+
+def _read_rows(url: str, dtype: DTypeLike) -> NDArray[Any]:
+    array = arrays.open_array(url)
+    return arrays.read_rows(array, 0, array.shape[0], dtype)
 
 
 def write_partition(place: str, partition: int, content: Partition) -> None:

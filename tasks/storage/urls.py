@@ -7,12 +7,14 @@ place, so that no reader ever meets half of it.
 
 import contextlib
 import functools
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 from fsspec import AbstractFileSystem
 
@@ -111,8 +113,10 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
 
 def read_bytes(url: str) -> bytes | None:
     """The object's bytes; None where there is none."""
-    fs, path = filesystem(url)
     try:
+        if is_local(url):
+            return local_path(url).read_bytes()
+        fs, path = filesystem(url)
         return bytes(fs.cat_file(path))
     except FileNotFoundError:
         return None
@@ -127,13 +131,13 @@ def write_bytes(url: str, data: bytes) -> None:
         fs.pipe_file(path, data)
 
 
-def write_large(url: str, data: bytes | bytearray) -> None:
+def write_large(url: str, data: bytes | bytearray | memoryview) -> None:
     """Write an object whole, not waiting for the disk: it counts only once a receipt lies behind it."""
     if is_local(url):
         disk.write(local_path(url), data, is_safe=False)
     else:
         fs, path = filesystem(url)
-        fs.pipe_file(path, data)
+        fs.pipe_file(path, bytes(data))
 
 
 def read_range(url: str, start: int, stop: int) -> bytes:
@@ -144,6 +148,23 @@ def read_range(url: str, start: int, stop: int) -> bytes:
             return file.read(stop - start)
     fs, path = filesystem(url)
     return bytes(fs.cat_file(path, start=start, end=stop))
+
+
+def map_range(url: str, start: int, stop: int) -> Any:
+    """As `read_range`, as a buffer: of a file on a disk only the pages that are looked at are read."""
+    if is_local(url) and stop > start:
+        return np.memmap(local_path(url), np.uint8, "r", start, (stop - start,)).data
+    return read_range(url, start, stop) if stop > start else b""
+
+
+def read_tail(url: str, size: int) -> bytes:
+    """The last `size` bytes of an object, all of a smaller one."""
+    if is_local(url):
+        with local_path(url).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return file.read()
+    fs, path = filesystem(url)
+    return bytes(fs.cat_file(path, start=-size))
 
 
 def upload_file(file: Path, url: str) -> None:
@@ -223,6 +244,8 @@ def remove_object(url: str) -> None:
 
 def remove_tree(url: str) -> None:
     """Remove everything below `url`; nothing there is fine."""
+    if is_local(url) and not local_path(url).exists():
+        return
     fs, path = filesystem(url)
     fs.invalidate_cache()
     if fs.exists(path):

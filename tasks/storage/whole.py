@@ -1,10 +1,11 @@
 """A Zarr array that is one object, written by its maker at once: the format without the machinery.
 
-A graph writes five such arrays per partition. Zarr takes 3 ms to create and to fill the smallest of them, over an event
+A graph writes some such arrays per partition. Zarr takes 3 ms to create and to fill the smallest of them, over an event
 loop, and on S3 looks for what it is about to write; this is two plain writes. Every Zarr reader reads them.
 """
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -16,26 +17,45 @@ from pumascale.tasks.storage import urls
 METADATA = "zarr.json"
 
 
-def write_object(url: str, values: NDArray[Any], compressor: dict[str, Any]) -> None:
-    """Write an array of numbers, not empty, below 2 GiB, as metadata and one chunk; nothing may be there.
+def write_object(url: str, values: NDArray[Any], compressor: dict[str, Any] | None) -> None:
+    """Write an array of numbers, not empty, as metadata and one chunk; nothing may be there.
 
     Parameters
     ----------
-    compressor : dict
-        Zarr's configuration of its codec blosc, with "bitshuffle".
+    compressor : dict, optional
+        Zarr's configuration of its codec blosc, with "bitshuffle", for less than 2 GiB; without it the bytes lie as
+        they are, and `read_plain` can pick rows.
 
     Notes
     -----
     Source: https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html
     """
     values = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    level, name = compressor["clevel"], compressor["cname"].encode()
-    chunk = blosc.compress(values, name, level, blosc.BITSHUFFLE, compressor["blocksize"])
     urls.write_large(urls.join(url, METADATA), json.dumps(_metadata(values, compressor)).encode())
-    urls.write_large(urls.join(url, "c", *["0"] * values.ndim), chunk)
+    urls.write_large(_chunk_url(url, values.ndim), _chunk(values, compressor))
 
 
-def _metadata(values: NDArray[Any], compressor: dict[str, Any]) -> dict[str, Any]:
+def read_plain(url: str, start: int, stop: int) -> NDArray[Any]:
+    """Rows `start` to `stop` of an array that was written without a compressor; on a disk no more than is looked at."""
+    metadata = json.loads(urls.read_bytes(urls.join(url, METADATA)) or "")
+    dtype, shape = np.dtype(metadata["data_type"]), metadata["shape"]
+    row_bytes = dtype.itemsize * math.prod(shape[1:])
+    data = urls.map_range(_chunk_url(url, len(shape)), start * row_bytes, stop * row_bytes)
+    return np.frombuffer(data, dtype).reshape(stop - start, *shape[1:])
+
+
+def _chunk_url(url: str, n_axes: int) -> str:
+    return urls.join(url, "c", *["0"] * n_axes)
+
+
+def _chunk(values: NDArray[Any], compressor: dict[str, Any] | None) -> Any:
+    if compressor is None:
+        return values.reshape(-1).view(np.uint8).data
+    level, name = compressor["clevel"], compressor["cname"].encode()
+    return blosc.compress(values, name, level, blosc.BITSHUFFLE, compressor["blocksize"])
+
+
+def _metadata(values: NDArray[Any], compressor: dict[str, Any] | None) -> dict[str, Any]:
     shape = list(values.shape)
     return {
         "zarr_format": 3,
@@ -47,7 +67,7 @@ def _metadata(values: NDArray[Any], compressor: dict[str, Any]) -> dict[str, Any
         "fill_value": False if values.dtype.kind == "b" else 0,
         "codecs": [
             {"name": "bytes", "configuration": {"endian": "little"}},
-            {"name": "blosc", "configuration": compressor},
+            *([{"name": "blosc", "configuration": compressor}] if compressor else []),
         ],
         "attributes": {},
     }

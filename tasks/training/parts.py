@@ -83,10 +83,10 @@ class Parts:
         if not self.problem.is_parametric:
             return ids.astype(np.int32)[:, np.newaxis]
         known = np.asarray(arrays.open_array(self._url(partition, "rows"))[:])
-        data = arrays.open_array(self._url(partition, "data"))
+        data = graph_store.read_data(self.problem.edges.graph, partition, len(known), self.problem.row_dtype)
         order = np.argsort(known, kind="stable")  # ascending, but for the guests behind them
         places = order[np.searchsorted(known, ids, sorter=order)]
-        return np.asarray(arrays.read_rows(data, 0, data.shape[0], dtype=self.problem.row_dtype)[places])
+        return np.asarray(data[places])
 
     def _url(self, partition: int, name: str) -> str:
         return graph_store.partition_url(self.problem.edges.graph, partition, name)

@@ -29,6 +29,27 @@ def test_sigmas_and_rhos_are_those_of_umap_learn(
     np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("n_neighbors", [2, 4, 5, 8, 15, 16, 100])
+def test_rows_of_any_shape_take_the_turns_of_umap_learns_bisection(n_neighbors: int) -> None:
+    generator = np.random.default_rng(n_neighbors)
+    shape = (3000, n_neighbors)
+    kinds = [
+        generator.random(shape),
+        generator.exponential(size=shape) * 10.0 ** generator.integers(-6, 7, (3000, 1)),
+        generator.integers(0, 4, shape),  # ties, and rows of duplicates
+        generator.random(shape) ** -3.0,  # far apart: where few are near, the root is flat, or there is none
+    ]
+    distances = np.sort(np.concatenate(kinds), axis=1).astype(np.float32)
+    distances[:, 0] = 0
+    for local_connectivity in (1.0, 0.5, 2.5) if n_neighbors > 3 else (1.0,):
+        ours = fuzzy.smooth_knn_dist(distances, float(distances.mean()), local_connectivity)
+        theirs = umap.umap_.smooth_knn_dist(distances, float(n_neighbors), local_connectivity=local_connectivity)
+        np.testing.assert_array_equal(ours[1], theirs[1])
+        floored = ours[1] == 0  # its floor is the mean of all, which umap-learn adds up in float32
+        np.testing.assert_array_equal(ours[0][~floored], theirs[0][~floored])
+        np.testing.assert_allclose(ours[0][floored], theirs[0][floored], rtol=1e-5)
+
+
 def test_duplicates_get_the_floor_from_the_global_mean() -> None:
     rows = np.concatenate([np.zeros((20, 3)), np.random.default_rng(0).normal(size=(30, 3))]).astype(np.float32)
     _, distances = neighbors(rows, 10)

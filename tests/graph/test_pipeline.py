@@ -18,7 +18,7 @@ from pumascale.tasks.graph import checks, pipeline, repair, steps
 from pumascale.tasks.graph.memory import SAFE_SHARE, projected_neighbors
 from pumascale.tasks.graph.plan import block_tasks, create_store, make_plan, partition_tasks
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import arrays, graph_store
 from pumascale.tasks.storage.errors import InputError
 from tests.graph.conftest import assert_same, read_graph, umap_graph, write_rows
 
@@ -82,11 +82,9 @@ def test_every_edge_lies_in_a_partition_that_holds_both_ends_data(tmp_path: Path
     pipeline.build(source, place, parameters(n_partitions=7, target_recall=1.0), run=map)
     for partition in range(7):
         folder = f"{place}/partitions/{partition:06d}"
-        rows, head, tail, data = (
-            np.asarray(arrays.open_array(f"{folder}/{name}")[:]) for name in ("rows", "head", "tail", "data")
-        )
+        rows, head, tail = (np.asarray(arrays.open_array(f"{folder}/{name}")[:]) for name in ("rows", "head", "tail"))
         assert max(head.max(), tail.max()) < len(rows)
-        np.testing.assert_array_equal(data, digits[rows])
+        np.testing.assert_array_equal(graph_store.read_data(place, partition, len(rows), np.float32), digits[rows])
 
 
 class KilledError(Exception):

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from pumascale.tasks.graph import checks, knn, pipeline, target
 from pumascale.tasks.parameters import GraphParameters
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import arrays, graph_store
 from pumascale.tasks.storage.errors import InputError
 from tests.graph.conftest import assert_same, read_graph, write_rows
 
@@ -80,9 +80,10 @@ def test_guests_of_a_target_bring_their_data(
     tmp_path: Path, digits: NDArray[np.float32], quantity: NDArray[np.float32]
 ) -> None:
     supervised(tmp_path, digits[:N_ROWS], quantity, n_partitions=5, target_metric="euclidean")
-    for folder in (tmp_path / "graph" / "partitions").iterdir():
-        rows, data = (np.asarray(arrays.open_array(f"{folder}/{name}")[:]) for name in ("rows", "data"))
-        np.testing.assert_array_equal(data, digits[rows])
+    place = str(tmp_path / "graph")
+    for partition in range(5):
+        rows = graph_store.read_partition(place, partition).rows
+        np.testing.assert_array_equal(graph_store.read_data(place, partition, len(rows), np.float32), digits[rows])
 
 
 def test_category_factors_by_hand() -> None:
