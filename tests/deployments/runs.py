@@ -36,10 +36,19 @@ def find(server: Server, flow: str, name: str = "pumascale") -> dict[str, Any]:
 
 def post(server: Server, path: str, content: object) -> httpx.Response:
     """Post to the API, again while it answers that its database is busy, as Prefect's own client does."""
-    answer = httpx.post(f"{server.api}/{path}", json=content, timeout=30)
+    return _ask(server, "POST", path, content)
+
+
+def patch(server: Server, path: str, content: object) -> None:
+    """Change what the API has, with the same patience."""
+    _ask(server, "PATCH", path, content).raise_for_status()
+
+
+def _ask(server: Server, method: str, path: str, content: object) -> httpx.Response:
+    answer = httpx.request(method, f"{server.api}/{path}", json=content, timeout=30)
     while answer.status_code == 503:
         time.sleep(1)
-        answer = httpx.post(f"{server.api}/{path}", json=content, timeout=30)
+        answer = httpx.request(method, f"{server.api}/{path}", json=content, timeout=30)
     return answer
 
 

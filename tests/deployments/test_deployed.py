@@ -12,7 +12,7 @@ import zarr
 
 from pumascale.tasks.storage import urls
 from tests.deployments.conftest import Finished
-from tests.deployments.runs import artifacts, completed, find, logs, made, read, request, start
+from tests.deployments.runs import artifacts, completed, find, logs, made, post, read, request, start, wait_until
 from tests.deployments.server import ROOT, Server
 
 
@@ -56,11 +56,13 @@ def upstream(server: Server, asset: str) -> set[str]:
         "resource": {"id": [asset]},
         "occurred": {"since": "2020-01-01T00:00:00Z"},
     }
-    found: list[dict[str, Any]] = (
-        httpx.post(f"{server.api}/events/filter", json={"filter": asked}, timeout=30)
-        .raise_for_status()
-        .json()["events"]
-    )
+
+    def events() -> list[dict[str, Any]]:
+        answer = post(server, "events/filter", {"filter": asked}).raise_for_status()
+        return list(answer.json()["events"])
+
+    wait_until(events, 60, f"nothing is known of {asset}", server)  # events come behind the end of their run
+    found = events()
     assert len(found) == 1
     return {one["prefect.resource.id"] for one in found[0]["related"] if one["prefect.resource.role"] == "asset"}
 

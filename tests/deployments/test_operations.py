@@ -15,7 +15,7 @@ from pumascale.tasks.training.checkpoints import load_checkpoint, save_checkpoin
 from tests.deployments.braked import Braked
 from tests.deployments.browser import Browser
 from tests.deployments.conftest import SILENCE, Finished
-from tests.deployments.runs import completed, find, made, processes, read, stages, started, wait_until
+from tests.deployments.runs import completed, find, made, patch, processes, read, stages, started, wait_until
 from tests.deployments.server import ROOT, Server
 
 MARK = 123.0
@@ -86,18 +86,18 @@ def test_the_run_of_a_dead_machine_is_marked_crashed_and_a_schedule_finishes_its
 
 @pytest.fixture
 def nights(server: Server, tmp_path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Activates the nightly schedule of `update` as `prefect.yaml` has it, with parameters; a night lasts a minute."""
+    """Activates the nightly schedule of `update` as `prefect.yaml` has it, with parameters; a night lasts 20 s."""
     content = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
     content["deployments"] = [one for one in content["deployments"] if one["entrypoint"].endswith(".update")]
     (nightly,) = content["deployments"][0]["schedules"]
 
-    def deploy(**changes: Any) -> None:
-        nightly.update(changes)
+    def deploy(parameters: dict[str, Any]) -> None:
+        nightly.update(active=True, cron="* * * * * */20", parameters=parameters)
         (tmp_path / "prefect.yaml").write_text(yaml.safe_dump(content))
         server.call("deploy", "--prefect-file", str(tmp_path / "prefect.yaml"), "--all")
 
-    yield lambda parameters: deploy(active=True, cron="* * * * *", parameters=parameters)
-    deploy(active=False, cron="0 4 * * *", parameters={})
+    yield deploy
+    patch(server, f"deployments/{find(server, 'update')['id']}", {"schedules": []})
 
 
 def test_the_nightly_schedule_of_update_publishes_a_map(

@@ -8,7 +8,6 @@ import base64
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from pumascale.tasks.storage import urls
 from tests.deployments.conftest import Finished
-from tests.deployments.runs import completed, find, request, start, wait
+from tests.deployments.runs import completed, find, patch, request, start, wait
 from tests.deployments.server import POOL, ROOT, Server
 from tests.s3.server import ACCESS_KEY, SECRET_KEY
 
@@ -112,14 +111,11 @@ def save_block(server: Server, secret: str) -> None:
 @pytest.fixture
 def keys_of_a_block(server: Server) -> Iterator[None]:
     """The runs of the pool have their keys from a block, wrong ones; afterwards from the worker's environment again."""
-    pool = f"{server.api}/work_pools/{POOL}"
-    template = httpx.get(pool, timeout=30).raise_for_status().json()["base_job_template"]
+    pool = httpx.get(f"{server.api}/work_pools/{POOL}", timeout=30).raise_for_status().json()
     save_block(server, WRONG_IN_BLOCK)
     server.run(sys.executable, "deployments/credentials.py", "secret/store", "--pool", POOL)
     yield
-    while (answer := httpx.patch(pool, json={"base_job_template": template}, timeout=30)).status_code == 503:
-        time.sleep(1)  # the server's database is busy
-    answer.raise_for_status()
+    patch(server, f"work_pools/{POOL}", {"base_job_template": pool["base_job_template"]})
 
 
 def test_the_keys_of_a_block_reach_the_runs_and_nothing_else(server: Server, keys_of_a_block: None, s3: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from pumascale.tasks.storage import manifests, urls
 from tests.deployments.braked import Braked
@@ -18,6 +17,7 @@ from tests.deployments.runs import (
     find,
     logs,
     only,
+    patch,
     post,
     read,
     request,
@@ -25,7 +25,7 @@ from tests.deployments.runs import (
     wait,
     wait_until,
 )
-from tests.deployments.server import POOL, ROOT, Server
+from tests.deployments.server import POOL, Server
 
 GPU = "pumascale-gpu"
 STAGES = ("graph", "fit", "transform")
@@ -73,20 +73,16 @@ def viewer(server: Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def fit_on_gpus(server: Server, tmp_path: Path) -> Iterator[None]:
+def fit_on_gpus(server: Server) -> Iterator[None]:
     """`fit` on a pool of its own, whose worker has no GPU here, and afterwards where it was."""
     httpx.delete(f"{server.api}/work_pools/{GPU}", timeout=30)
     server.call("work-pool", "create", GPU, "--type", "process")
-    content = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
-    content["deployments"] = [one for one in content["deployments"] if one["entrypoint"].endswith(".fit")]
-    for pool in (GPU, POOL):
-        content["deployments"][0]["work_pool"] = {"name": pool}
-        (tmp_path / f"{pool}.yaml").write_text(yaml.safe_dump(content))
-    server.call("deploy", "--prefect-file", str(tmp_path / f"{GPU}.yaml"), "--all")
+    deployment = f"deployments/{find(server, 'fit')['id']}"
+    patch(server, deployment, {"work_pool_name": GPU})
     server.start_worker(GPU, GPU)
     yield
     server.stop(GPU)
-    server.call("deploy", "--prefect-file", str(tmp_path / f"{POOL}.yaml"), "--all")
+    patch(server, deployment, {"work_pool_name": POOL})
 
 
 def stages_of(server: Server, place: Path) -> dict[str, list[tuple[str, str]]]:

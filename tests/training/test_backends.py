@@ -52,7 +52,7 @@ def run_on_jax(arguments: list[str]) -> None:
 @pytest.mark.long
 def test_the_same_tests_pass_on_jax() -> None:
     files = [str(Path(__file__).parent / name) for name in SAME_TESTS]
-    run_on_jax([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", *files])
+    run_on_jax([sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-x", *files])
 
 
 @pytest.mark.long

@@ -13,7 +13,7 @@ from sklearn.manifold import trustworthiness
 
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import arrays
-from pumascale.tasks.training import artefact
+from pumascale.tasks.training import artefact, decoding
 from pumascale.tasks.training.decoding import without_gradients
 from pumascale.tasks.training.fit import fit
 from pumascale.tasks.training.layout import LayoutOptions
@@ -250,7 +250,10 @@ def test_landmarks_stay_and_the_rest_follows(
     assert moved["free"] > 2 * moved["held"]
 
 
-def test_a_decoder_undoes_it(stored: Stored, digits: NDArray[np.float32], tmp_path: Path) -> None:
+def test_a_decoder_undoes_it(
+    stored: Stored, digits: NDArray[np.float32], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "MOST_PASSES", 30)
     fit(
         stored.source,
         stored.graph,

@@ -160,8 +160,8 @@ def loading(small: Problem) -> int:
 @pytest.mark.parametrize("share", [0.2, 0.4])
 def test_windows_take_no_more_memory_than_was_projected(larger: Problem, share: float) -> None:
     small = limited(larger, share)
-    # The least of some, as the threads of other tests allocate too, now and then.
-    assert min(loading(small) for _ in range(5)) <= small.memory_limit
+    # One of some, as the threads of other tests allocate too, now and then.
+    assert any(loading(small) <= small.memory_limit for _ in range(5))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float64"])
