@@ -61,6 +61,18 @@ def nearest_neighbors(
         return _by_products(rows, points, cells, n_neighbors, metric, metric_kwds)
     if len(rows) < EXACT_BELOW:
         return exact_neighbors(rows, rows, np.arange(len(rows)), n_neighbors, metric, metric_kwds)
+    return searched_neighbors(rows, n_neighbors, metric, metric_kwds, angular_rp_forest, random_state)
+
+
+def searched_neighbors(
+    rows: NDArray[np.float32],
+    n_neighbors: int,
+    metric: str,
+    metric_kwds: dict[str, float],
+    angular_rp_forest: bool,
+    random_state: int,
+) -> Neighbors:
+    """As `nearest_neighbors`, by pynndescent."""
     import numba
     from pynndescent import NNDescent
 

@@ -54,9 +54,9 @@ def peak_gb() -> float:
     return int(line.split()[1]) / 2**20
 
 
-def ours(folder: Path, n_partitions: int, n_workers: int) -> Figures:
+def ours(folder: Path, n_partitions: int, overlap: int, n_workers: int) -> Figures:
     """The room on Dask worker processes."""
-    asked = GraphParameters(n_neighbors=N_NEIGHBORS, n_partitions=n_partitions)
+    asked = GraphParameters(n_neighbors=N_NEIGHBORS, n_partitions=n_partitions, overlap=overlap)
     small = GraphParameters(n_neighbors=N_NEIGHBORS, n_partitions=8, target_recall=1.0, repair_passes=1)
     with open_client(ComputeParameters(n_workers=n_workers)) as client:
         run = partial(bounded_map, client)
@@ -79,7 +79,7 @@ def theirs(folder: Path) -> Figures:
     from umap.umap_ import fuzzy_simplicial_set
 
     neighbors = partial(
-        knn.nearest_neighbors, n_neighbors=N_NEIGHBORS, metric="euclidean", metric_kwds={}, angular_rp_forest=False,
+        knn.searched_neighbors, n_neighbors=N_NEIGHBORS, metric="euclidean", metric_kwds={}, angular_rp_forest=False,
         random_state=42,
     )  # fmt: skip
     small = np.asarray(arrays.open_array(str(folder / "small"))[:], np.float32)
@@ -117,9 +117,10 @@ def exact_neighbors(folder: Path, sample: NDArray[np.int64]) -> tuple[NDArray[np
 CONTENDERS = {"one NNDescent": "theirs", "pumascale, 1 worker": "ours-1", "pumascale, 2 workers": "ours-2"}
 
 
-def run(folder: Path, contender: str, n_partitions: int, n_cores: int) -> Figures:
+def run(folder: Path, contender: str, n_partitions: int, overlap: int, n_cores: int) -> Figures:
     """One contender in a process of its own, on some of the cores."""
     command = [sys.executable, __file__, str(folder), "--contender", contender, "--partitions", str(n_partitions)]
+    command += ["--overlap", str(overlap)]
     cores = sorted(os.sched_getaffinity(0))[:n_cores]
     done = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, cores)
@@ -133,7 +134,7 @@ def line(name: str, n_rows: int, mine: Figures, first: Figures) -> str:
     return f"| {name} | {n_rows:,} | {mine['recall']:.3f} | {seconds} | {union} | {peak} |"
 
 
-def compare(data: Path | None, sizes: list[int], asked: int | None) -> None:
+def compare(data: Path | None, sizes: list[int], asked: int | None, overlap: int) -> None:
     """Run everybody at every size and print the table."""
     n_cores = len(os.sched_getaffinity(0))
     print("| graph | rows | recall | neighbours, s | union, s | peak GB |\n|---|---|---|---|---|---|")
@@ -146,7 +147,7 @@ def compare(data: Path | None, sizes: list[int], asked: int | None) -> None:
             for label, contender in CONTENDERS.items():
                 # All on the same cores, but for the one worker on half of them that two workers are compared with.
                 share = n_cores // 2 if contender == "ours-1" else n_cores
-                mine = run(folder, contender, n_partitions, share)
+                mine = run(folder, contender, n_partitions, overlap, share)
                 first = first or mine
                 print(line(f"{label}, {share} cores", rows, mine, first), flush=True)
 
@@ -168,14 +169,17 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--rows", default="100000,300000,1000000", help="sizes of the mixture")
     parser.add_argument("--partitions", type=int, help="by default one per 4,000 rows, at least 16")
+    parser.add_argument("--overlap", type=int, default=GraphParameters().overlap, help="partitions that a row joins")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.contender == "theirs":
         print(json.dumps(theirs(asked.data)))
     elif asked.contender:
-        print(json.dumps(ours(asked.data, asked.partitions, int(asked.contender.removeprefix("ours-")))))
+        n_workers = int(asked.contender.removeprefix("ours-"))
+        print(json.dumps(ours(asked.data, asked.partitions, asked.overlap, n_workers)))
     else:
-        compare(asked.data, [0] if asked.data else [int(size) for size in asked.rows.split(",")], asked.partitions)
+        sizes = [0] if asked.data else [int(size) for size in asked.rows.split(",")]
+        compare(asked.data, sizes, asked.partitions, asked.overlap)
 
 
 if __name__ == "__main__":
