@@ -63,7 +63,7 @@ def test_the_demo_makes_a_map_and_says_where_it_is(tmp_path: Path) -> None:
 def test_a_demo_that_was_killed_while_it_wrote_its_data_writes_them_again(tmp_path: Path) -> None:
     rows, labels = write_digits(str(tmp_path))
     (tmp_path / "digits" / "manifest.json").unlink()
-    (tmp_path / "digits" / "rows" / "c" / "0" / "0").unlink()
+    (tmp_path / "digits" / "rows" / "c.0.0").unlink()
     assert write_digits(str(tmp_path)) == (rows, labels)
     assert np.asarray(arrays.open_array(rows)[:]).any(axis=1).all()
     written = (tmp_path / "digits" / "rows" / "zarr.json").stat().st_mtime_ns

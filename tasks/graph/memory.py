@@ -26,7 +26,7 @@ def projected_neighbors(n_rows: int, n_features: int, n_neighbors: int) -> int:
 
 
 def projected_edges(n_rows: int, n_features: int, n_neighbors: int) -> int:
-    """Bytes for the edges of a partition: directed ones, looked up and sorted by pair, and its rows with guests."""
+    """Bytes for the edges of a partition: directed ones, looked up and sorted by pair; and its rows, collected."""
     return IMPORTS + n_rows * (160 * n_neighbors + 3 * 4 * n_features)
 
 

@@ -161,13 +161,19 @@ def write(url: str, start: int, rows: NDArray[Any]) -> None:
 
 
 def gather(url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
-    """The rows `ids` of an array, in their order, as often as they stand there; near ids are read as one range."""
+    """The rows `ids` of an array, in their order, as often as they stand there."""
+    rows, at = lines(url, ids)
+    return rows if len(rows) == len(at) and np.array_equal(at, np.arange(len(at))) else rows[at]
+
+
+def lines(url: str, ids: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Rows of an array, and where among them each of `ids` is found; near ids are read as one range."""
     array = shards.open_sharded(url) or arrays.open_array(url)
     first, last = (int(ids.min()), int(ids.max()) + 1) if len(ids) else (0, 0)
     row_bytes = int(array.dtype.itemsize * np.prod(array.shape[1:]))
     if (last - first) * row_bytes <= MOST_RANGE_BYTES:
-        return _read(array, url, first, last)[ids - first]
-    if np.array_equal(ids, np.arange(first, last)):
-        return _read(array, url, first, last)
+        return _read(array, url, first, last), ids - first
+    if len(ids) == last - first and np.array_equal(ids, np.arange(first, last)):
+        return _read(array, url, first, last), ids - first
     once, at = np.unique(ids, return_inverse=True)
-    return np.asarray(arrays.read_ids(arrays.open_array(url), once)[at])
+    return np.asarray(arrays.read_ids(arrays.open_array(url), once)), at

@@ -16,12 +16,13 @@ from pumascale.tasks.graph import fuzzy
 from pumascale.tasks.graph.connectivity import note_strongest, note_unsure
 from pumascale.tasks.graph.pairs import places_in, undirected_edges
 from pumascale.tasks.graph.partitions import gather_data, read_ids
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of, write
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, lines, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_sorted
 from pumascale.tasks.storage import arrays, graph_store
 
 JOINED_ROWS = 2**16  # in one task: a tenth of a second
-LEAST_TASKS = 8  # so that every one of some workers has work
+LEAST_TASKS = 8  # where there are partitions enough: every one of some workers has work
+
 Directed = tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]  # head, tail (global ids), strength
 
 
@@ -46,8 +47,8 @@ def scatter_edges(plan: Plan, run: str, start: int, indices: NDArray[np.int64], 
         The rows' neighbours; an edge of strength 0 is none.
     """
     heads = read(plan.scratch("partitions_of"), slice(start, start + len(indices)))
-    tails = gather(plan.scratch("partitions_of"), np.maximum(indices, 0).ravel())
-    owner, bounds = edge_owners(start, indices, strength, heads, tails, plan.n_partitions)
+    tails, at = lines(plan.scratch("partitions_of"), np.maximum(indices, 0).ravel())
+    owner, bounds = edge_owners(start, indices, strength, heads, tails, at.reshape(indices.shape), plan.n_partitions)
     ids = np.empty((2, bounds[-1]), np.int32 if plan.n_rows < 2**31 else np.int64)
     names, edges = ("head", "tail", "strength"), sorted_edges(start, indices, strength, owner, bounds, ids)
     write_sorted(run, bounds, dict(zip(names, edges, strict=True)))
@@ -60,14 +61,17 @@ def edge_owners(
     strength: NDArray[np.float32],
     heads: NDArray[np.int32],
     tails: NDArray[np.int32],
+    at: NDArray[np.int64],
     n_partitions: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """The partition that each edge belongs to, and where those of each partition begin once they are sorted by it.
 
     Parameters
     ----------
-    heads, tails : int32 (m, overlap), (m n_neighbors, overlap)
+    heads, tails : int32 (m, overlap), (t, overlap)
         The partitions that the ends joined, nearest first; -1 is none.
+    at : int64 (m, n_neighbors)
+        Where in `tails` the neighbours are.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def edge_owners(
     for i in range(len(indices)):
         of_head = heads[i]
         for j in range(indices.shape[1]):
-            of_tail = tails[i * indices.shape[1] + j]
+            of_tail = tails[at[i, j]]
             if not strength[i, j] > 0 or of_head[0] < 0 or of_tail[0] < 0:
                 continue
             least = n_partitions
@@ -137,7 +141,7 @@ class JoinTask:
 
 
 def join_tasks(plan: Plan, *, is_noted: bool) -> list[JoinTask]:
-    """Tasks of several partitions where these are small: Dask and a receipt take as long as a thousand rows."""
+    """Tasks of several partitions where these are small: Dask takes as long for a task as some thousand rows do."""
     in_a_task = min(JOINED_ROWS * plan.n_partitions // (plan.n_rows * plan.overlap), plan.n_partitions // LEAST_TASKS)
     ranges = arrays.row_blocks(plan.n_partitions, max(1, in_a_task))
     return [JoinTask(plan, tuple(range(first, last)), is_noted) for first, last in ranges]

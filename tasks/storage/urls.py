@@ -54,6 +54,11 @@ def local_path(url: str) -> Path:
     return Path(url.removeprefix("file://")).expanduser().absolute()
 
 
+def _file_name(url: str) -> str:
+    """As `local_path`, good for opening a file; a Path takes as long to make as the file to open."""
+    return os.path.expanduser(url.removeprefix("file://"))
+
+
 def check_secret(url: str) -> None:
     """Refuse a URL with a password or a signature: URLs are written into manifests, reports and the runs' pages."""
     if found := USER.match(url) or SIGNED.match(url):
@@ -115,7 +120,8 @@ def read_bytes(url: str) -> bytes | None:
     """The object's bytes; None where there is none."""
     try:
         if is_local(url):
-            return local_path(url).read_bytes()
+            with open(_file_name(url), "rb") as file:
+                return file.read()
         fs, path = filesystem(url)
         return bytes(fs.cat_file(path))
     except FileNotFoundError:
@@ -143,7 +149,7 @@ def write_large(url: str, data: bytes | bytearray | memoryview) -> None:
 def read_range(url: str, start: int, stop: int) -> bytes:
     """Bytes `start` to `stop` of an object."""
     if is_local(url):  # thousands of them in a graph, and fsspec takes twice as long to find its file system
-        with local_path(url).open("rb") as file:
+        with open(_file_name(url), "rb") as file:
             file.seek(start)
             return file.read(stop - start)
     fs, path = filesystem(url)
@@ -153,14 +159,14 @@ def read_range(url: str, start: int, stop: int) -> bytes:
 def map_range(url: str, start: int, stop: int) -> Any:
     """As `read_range`, as a buffer: of a file on a disk only the pages that are looked at are read."""
     if is_local(url) and stop > start:
-        return np.memmap(local_path(url), np.uint8, "r", start, (stop - start,)).data
+        return np.memmap(_file_name(url), np.uint8, "r", start, (stop - start,)).data
     return read_range(url, start, stop) if stop > start else b""
 
 
 def read_tail(url: str, size: int) -> bytes:
     """The last `size` bytes of an object, all of a smaller one."""
     if is_local(url):
-        with local_path(url).open("rb") as file:
+        with open(_file_name(url), "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - size))
             return file.read()
     fs, path = filesystem(url)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
-from pumascale.tasks.storage import arrays, urls
+from pumascale.tasks.storage import arrays, urls, whole
 from pumascale.tasks.storage.errors import InputError
 
 
@@ -32,10 +32,22 @@ def test_one_object_is_compressed_as_shards_are(tmp_path: Path) -> None:
     assert whole.nbytes_stored() < values.nbytes / 10
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8", ">i4", "bool"])
+@pytest.mark.parametrize("shape", [(9,), (9, 3), (9, 4, 2), (0, 3)])
+def test_rows_are_picked_out_of_what_lies_plain(workspace: str, dtype: str, shape: tuple[int, ...]) -> None:
+    url, values = f"{workspace}/values", np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    arrays.write_plain(url, np.ones((99, 9)))
+    arrays.write_plain(url, values)
+    np.testing.assert_array_equal(arrays.open_array(url)[:], values)
+    for start, stop in ((0, len(values)), (2, 7), (3, 3)):
+        if stop <= len(values):
+            np.testing.assert_array_equal(whole.read_plain(url, start, stop), values[start:stop])
+
+
 def test_a_lost_object_is_an_error(tmp_path: Path) -> None:
     url = str(tmp_path / "values")
     arrays.write_whole(url, np.ones(5))
-    (tmp_path / "values" / "c" / "0").unlink()
+    (tmp_path / "values" / "c.0").unlink()
     with pytest.raises((FileNotFoundError, InputError)):  # the latter by an older Zarr
         arrays.open_array(url)[:]
 
