@@ -85,7 +85,7 @@ def choose_mover(adjacency: Adjacency, powers: NDArray[np.float32], start: Place
             return move
         except Exception as error:  # whatever is missing there, the cores do it too
             log.warning("The layout is computed on the CPU, since the GPU failed: %r", error)
-    return lambda places, step: _moved_by_cores(places, step, adjacency, powers)
+    return lambda places, step: moved_by_cores(places, step, adjacency, powers)
 
 
 def has_cuda() -> bool:
@@ -98,7 +98,8 @@ def has_cuda() -> bool:
     return bool(cuda.is_available())  # type: ignore[no-untyped-call]
 
 
-def _moved_by_cores(places: Places, step: Step, adjacency: Adjacency, powers: NDArray[np.float32]) -> Places:
+def moved_by_cores(places: Places, step: Step, adjacency: Adjacency, powers: NDArray[np.float32]) -> Places:
+    """All rows by an epoch, block by block, on all cores."""
     moved = np.empty_like(places)
     for block in adjacency.blocks():
         _move(places, moved, block.first, block.offsets, block.neighbours, block.weight, step, powers)

@@ -6,6 +6,7 @@ read anew in every epoch, block by block, as for the cores. Places travel to the
 landmarks and checkpoints want them here: 16 bytes per row, a thousandth of what the rows' steps would take on a core.
 """
 
+import warnings
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,7 @@ from pumascale.tasks.training.adjacency import Adjacency, Block
 from pumascale.tasks.training.descent import Step, move_row
 
 THREADS = 128  # of a block of CUDA's
+warnings.filterwarnings("ignore", ".*Grid size")  # few rows leave most of a device idle
 
 
 def mover(adjacency: Adjacency, powers: NDArray[np.float32], n_components: int) -> Any:

@@ -30,9 +30,10 @@ def held(epoch, places):
     places[:10] = 0
 
 adjacency, start = ring(200, block_rows=150)
+layout.has_cuda = lambda: False
 by_cores = layout.lay_out(start, adjacency, OPTIONS, held)
 layout.has_cuda = lambda: True
-layout._moved_by_cores = None
+layout.moved_by_cores = None
 for kept in (True, False):
     layout_cuda.fits = lambda adjacency: kept
     np.testing.assert_array_equal(layout.lay_out(start, adjacency, OPTIONS, held), by_cores)
@@ -71,7 +72,10 @@ def test_a_device_that_fails_leaves_the_layout_to_the_cores(
 
 @pytest.mark.skipif(not layout.has_cuda(), reason="there is no CUDA device")
 def test_a_device_differs_from_the_cores_by_rounding_alone() -> None:
+    from pumascale.tasks.training.layout_cuda import mover
+
     adjacency, start = ring(10_000, block_rows=3_000)
-    powers, step = layout.table_of_powers(OPTIONS.b), layout.step_of(0, OPTIONS, adjacency)
-    by_device = layout.choose_mover(adjacency, powers, start, step)(start, step)
-    np.testing.assert_allclose(by_device, layout._moved_by_cores(start, step, adjacency, powers), atol=1e-3)
+    powers, step = layout.table_of_powers(OPTIONS.b), layout.step_of(2, OPTIONS, adjacency)
+    by_cores = layout.moved_by_cores(start, step, adjacency, powers)
+    assert np.abs(by_cores - start).mean() > 0.01
+    np.testing.assert_allclose(mover(adjacency, powers, 3)(start, step), by_cores, atol=1e-3)
