@@ -4,11 +4,12 @@ umap-learn's parallel layout lets threads race for the same rows, so no two runs
 thread only, which sees the other rows where the last epoch left them: any number of threads gives the same map. Rows
 are moved block by block, with their edges read from a file, so memory holds 16 bytes per row and no graph.
 
-The step of a row is `umap/layouts.py`'s (`_optimize_layout_euclidean_single_epoch`): an edge is due every
-`max(weight) / weight` epochs, attracts both its ends once in each direction, and repels `negative_sample_rate` rows
-drawn at random; gradients are clipped at 4, the rate falls linearly to 0. It computes in 32 bits.
+Where there is a CUDA device that numba can compile for, it moves the rows, by the same code. It rounds otherwise (it
+fuses products with sums), so its map is as good, and the same each time, but not the one of a CPU.
 """
 
+import ctypes
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,11 +18,12 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from pumascale.tasks.training.adjacency import Adjacency
+from pumascale.tasks.training.descent import Step, move_row, table_of_powers
 
-# Of 32 bits, or numba computes in 64.
-ONE, TWO, STEEPEST, NEAREST = np.float32(1), np.float32(2), np.float32(4), np.float32(0.001)
-SAME_PLACE = np.float32(1e-30)  # a squared distance; slopes at smaller ones leave the 32 bits
-TABLE_SHIFT, LARGEST_BITS = 16, 0x7F7FFFFF
+log = logging.getLogger("pumascale.training")
+
+Places = NDArray[np.float32]  # (n_rows, n_components)
+Mover = Callable[[Places, Step], Places]  # all rows by an epoch, to new places
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,51 @@ def lay_out(
     -------
     float32 (n_rows, n_components)
     """
-    places, moved, powers = start.copy(), np.empty_like(start), table_of_powers(options.b)
+    places, powers = start.copy(), table_of_powers(options.b)
+    move = choose_mover(adjacency, powers, start, step_of(first_epoch, options, adjacency))
     for epoch in range(first_epoch, options.n_epochs):
-        rate = options.learning_rate * (1 - epoch / options.n_epochs)
-        for block in adjacency.blocks():
-            _move(places, moved, block.first, block.offsets, block.neighbours, block.weight, adjacency.heaviest, epoch,
-                  rate, options.a, options.b, options.negative_sample_rate, options.repulsion_strength,
-                  options.seed, powers)  # fmt: skip
-        places, moved = moved, places
+        places = move(places, step_of(epoch, options, adjacency))
         on_epoch(epoch + 1, places)
     return places
+
+
+def step_of(epoch: int, options: LayoutOptions, adjacency: Adjacency) -> Step:
+    """The step of `epoch`; the rate falls to 0."""
+    rate = options.learning_rate * (1 - epoch / options.n_epochs)
+    real = np.array([rate, options.a, options.b, options.repulsion_strength, adjacency.heaviest], np.float32)
+    return Step(epoch, options.negative_sample_rate, options.seed, *real)
+
+
+def choose_mover(adjacency: Adjacency, powers: NDArray[np.float32], start: Places, step: Step) -> Mover:
+    """What moves the rows: a CUDA device where there is one that could take the first step, else the cores."""
+    if has_cuda():
+        try:
+            from pumascale.tasks.training.layout_cuda import mover  # here, as it imports what few machines have
+
+            move: Mover = mover(adjacency, powers, start.shape[1])
+            move(start, step)  # compiles
+            return move
+        except Exception as error:  # whatever is missing there, the cores do it too
+            log.warning("The layout is computed on the CPU, since the GPU failed: %r", error)
+    return lambda places, step: moved_by_cores(places, step, adjacency, powers)
+
+
+def has_cuda() -> bool:
+    """Whether numba sees a CUDA device; without a driver the answer costs nothing."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+        from numba import cuda
+    except (OSError, ImportError):
+        return False
+    return bool(cuda.is_available())  # type: ignore[no-untyped-call]
+
+
+def moved_by_cores(places: Places, step: Step, adjacency: Adjacency, powers: NDArray[np.float32]) -> Places:
+    """All rows by an epoch, block by block, on all cores."""
+    moved = np.empty_like(places)
+    for block in adjacency.blocks():
+        _move(places, moved, block.first, block.offsets, block.neighbours, block.weight, step, powers)
+    return moved
 
 
 def start_places(
@@ -148,82 +185,9 @@ def _average(places, moved, first, offsets, neighbours, weight):  # type: ignore
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _move(  # type: ignore[no-untyped-def]
-    places, moved, first, offsets, neighbours, weight, heaviest, epoch, rate, a, b, n_negatives, strength, seed, powers
-):
+def _move(places, moved, first, offsets, neighbours, weight, step, powers):  # type: ignore[no-untyped-def]
     """One epoch of a block: `moved` gets its rows' new places, `places` stay as they were."""
-    n_rows = len(places)
-    rate, a, b, strength = np.float32(rate), np.float32(a), np.float32(b), np.float32(strength)
     for index in prange(len(offsets) - 1):
-        row = first + index
-        state = np.uint64(seed) * np.uint64(0xD1342543DE82EF95) + np.uint64(epoch * n_rows + row) * np.uint64(2**20)
+        row, start, stop = first + index, offsets[index], offsets[index + 1]
         moved[row] = places[row]
-        for edge in range(offsets[index], offsets[index + 1]):
-            share = weight[edge] / heaviest
-            if int((epoch + 1) * share) == int(epoch * share):
-                continue
-            _attract(moved[row], places[neighbours[edge]], rate, a, b, powers)  # as head
-            _attract(moved[row], places[neighbours[edge]], rate, a, b, powers)  # as tail
-            for _ in range(n_negatives):
-                state += np.uint64(1)
-                drawn = int((_mixed(state) >> np.uint64(32)) * np.uint64(n_rows) >> np.uint64(32))
-                if drawn != row:
-                    _repel(moved[row], places[drawn], rate, a, b, strength, powers)
-
-
-@njit(cache=True, nogil=True)
-def _attract(place, other, rate, a, b, powers):  # type: ignore[no-untyped-def]
-    squared = _squared(place, other)
-    if squared > SAME_PLACE:
-        reach = a * _power(squared, powers)
-        _step(place, other, rate, -TWO * b * reach / (squared * (reach + ONE)))
-
-
-@njit(cache=True, nogil=True)
-def _repel(place, other, rate, a, b, strength, powers):  # type: ignore[no-untyped-def]
-    squared = _squared(place, other)
-    if squared > SAME_PLACE:
-        reach = a * _power(squared, powers)
-        _step(place, other, rate, TWO * strength * b / ((NEAREST + squared) * (reach + ONE)))
-
-
-@njit(cache=True, nogil=True)
-def _step(place, other, rate, slope):  # type: ignore[no-untyped-def]
-    for axis in range(len(place)):
-        place[axis] += rate * max(-STEEPEST, min(STEEPEST, slope * (place[axis] - other[axis])))
-
-
-@njit(cache=True, nogil=True)
-def _squared(place, other):  # type: ignore[no-untyped-def]
-    total = np.float32(0)
-    for axis in range(len(place)):
-        apart = place[axis] - other[axis]
-        total += apart * apart
-    return total
-
-
-@njit(cache=True, nogil=True)
-def _power(squared, powers):  # type: ignore[no-untyped-def]
-    """squared**b, between two entries of the table: the power itself took half of a layout's time."""
-    bits = np.float32(squared).view(np.int32)
-    at, between = bits >> TABLE_SHIFT, np.float32(bits & (2**TABLE_SHIFT - 1)) / np.float32(2**TABLE_SHIFT)
-    return powers[at] + between * (powers[at + 1] - powers[at])
-
-
-def table_of_powers(b: float) -> NDArray[np.float32]:
-    """x**b at 128 numbers x per octave: those whose bits as float32 are the index and then zeros.
-
-    A line between two of them is off by less than 1e-5 of the value.
-    """
-    bits = np.arange(2 ** (31 - TABLE_SHIFT) + 1, dtype=np.int64) << TABLE_SHIFT
-    numbers = np.minimum(bits, LARGEST_BITS).astype(np.int32).view(np.float32)
-    return np.asarray(np.minimum(numbers.astype(np.float64) ** b, numbers[-1]), np.float32)
-
-
-@njit(cache=True, nogil=True)
-def _mixed(state):  # type: ignore[no-untyped-def]
-    """A random number by counter (splitmix64)."""
-    mixed = state * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+        move_row(moved[row], row, places, neighbours[start:stop], weight[start:stop], step, powers)

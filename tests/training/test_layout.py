@@ -14,7 +14,8 @@ from sklearn.manifold import trustworthiness
 
 from pumascale.tasks.storage import graph_store
 from pumascale.tasks.training.adjacency import Adjacency
-from pumascale.tasks.training.layout import LayoutOptions, _power, lay_out, start_places, table_of_powers, walked
+from pumascale.tasks.training.descent import _power, table_of_powers
+from pumascale.tasks.training.layout import LayoutOptions, lay_out, start_places, walked
 from pumascale.tasks.training.sampling import Edges, prune
 from tests.training.conftest import Stored
 
