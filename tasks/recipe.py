@@ -3,7 +3,16 @@
 import numpy as np
 
 from pumascale.tasks.parameters import GraphParameters, TrainingParameters
-from pumascale.tasks.storage import arrays, fingerprints, graph_store, lease, manifests, model_store, urls
+from pumascale.tasks.storage import (
+    arrays,
+    chunk_objects,
+    fingerprints,
+    graph_store,
+    lease,
+    manifests,
+    model_store,
+    urls,
+)
 from pumascale.tasks.storage.errors import InputError
 
 # `landmark_loss_weight` while the old map is held: how far a layout pulls each old row back per epoch. At .1, .2 and .3
@@ -55,7 +64,7 @@ def _copy_places(embedding: str, url: str, n_rows: int) -> None:
     """Shard by shard, so memory holds one; a killed run's shards are written again."""
     old = arrays.open_array(embedding)
     array = arrays.create_array(url, shape=(n_rows, *old.shape[1:]), dtype=np.float32, attributes=dict(old.attrs))
-    for start, stop in arrays.row_blocks(n_rows, arrays.object_rows(array)):
+    for start, stop in arrays.row_blocks(n_rows, chunk_objects.object_rows(array)):
         wanted = np.full((stop - start, *old.shape[1:]), np.nan, np.float32)
         known = arrays.read_rows(old, start, max(start, min(stop, old.shape[0])))
         wanted[: len(known)] = known

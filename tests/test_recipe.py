@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pumascale.tasks.recipe import write_landmarks
-from pumascale.tasks.storage import arrays, fingerprints
+from pumascale.tasks.storage import arrays, chunk_objects, fingerprints
 
 
 def test_a_retraining_that_begins_again_finds_the_landmarks_that_it_wrote(
@@ -18,7 +18,7 @@ def test_a_retraining_that_begins_again_finds_the_landmarks_that_it_wrote(
     arrays.open_writable(f"{workspace}/map/embedding").update_attributes({"model": "its model"})
     url = write_landmarks(f"{workspace}/work", f"{workspace}/map", 300)
     seen, found = fingerprints.fingerprint_tree(url), arrays.open_array(url)
-    assert arrays.object_rows(found) == 128
+    assert chunk_objects.object_rows(found) == 128
     assert found.attrs["model"] == "its model"  # whose prototypes stay
     np.testing.assert_array_equal(found[:200], places)
     assert np.isnan(found[200:]).all()

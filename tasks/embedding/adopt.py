@@ -8,7 +8,7 @@ from typing import Any
 import zarr
 
 from pumascale.tasks.embedding.blocks import Range, finished_shards, note_shard, shard_rows
-from pumascale.tasks.storage import arrays, urls
+from pumascale.tasks.storage import arrays, chunk_objects, urls
 
 # A first version of few rows has small shards; when the map has outgrown them so much, all of it is encoded anew.
 MOST_SMALL_SHARDS = 64
@@ -32,7 +32,7 @@ def adopt_shards(previous: str, target: str, n_rows: int, n_unchanged: int, *, n
         Rows taken over.
     """
     old = arrays.open_array(previous)
-    shard = arrays.object_rows(old)
+    shard = chunk_objects.object_rows(old)
     if shard < shard_rows(old.shape[1:], n_rows) and n_rows > MOST_SMALL_SHARDS * shard:
         return 0
     finished = {rows: n_bad for rows, n_bad in finished_shards(previous, old).items() if non_finite or not n_bad}
@@ -46,7 +46,7 @@ def adopt_shards(previous: str, target: str, n_rows: int, n_unchanged: int, *, n
 
 def _copy(previous: str, target: str, new: zarr.Array[Any], rows: Range, n_bad: int) -> bool:
     """Copy one shard and note it; False where another run has dropped the older version meanwhile."""
-    name = arrays.object_name(new, rows[0])
+    name = chunk_objects.object_name(new, rows[0])
     data = urls.read_bytes(urls.join(previous, name))
     if data is None:
         return False
@@ -63,5 +63,5 @@ def _like(old: zarr.Array[Any], target: str, n_rows: int) -> zarr.Array[Any]:
         dimension_names=getattr(old.metadata, "dimension_names", None),
         attributes=dict(old.attrs),
         fill_value=float("nan"),
-        shard_rows=arrays.object_rows(old),
+        shard_rows=chunk_objects.object_rows(old),
     )

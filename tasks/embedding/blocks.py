@@ -16,7 +16,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pumascale.tasks.storage import arrays, manifests, sources, urls
+from pumascale.tasks.storage import arrays, chunk_objects, manifests, sources, urls
 from pumascale.tasks.storage.errors import NonFiniteError
 from pumascale.tasks.storage.finite import check_finite, finite_rows, read_block
 
@@ -83,7 +83,7 @@ def apply_network(
         shard_rows=shard_rows(job.out_shape, n_rows),
     )
     done = finished_shards(job.target, array)
-    shards = [shard for shard in arrays.row_blocks(n_rows, arrays.object_rows(array)) if shard not in done]
+    shards = [shard for shard in arrays.row_blocks(n_rows, chunk_objects.object_rows(array)) if shard not in done]
     counts, n_done = list(done.values()), sum(stop - start for start, stop in done)
     try:
         for (start, stop), n_bad in _run(job, rows, array, shards) if run is None else run(WriteShard(job), shards):
@@ -111,7 +111,7 @@ def finished_shards(target: str, array: zarr.Array[Any]) -> dict[Range, int]:
     found = {}
     for receipt in receipts.values():
         start, stop = receipt["rows"]
-        stored = objects.get(arrays.object_name(array, start))
+        stored = objects.get(chunk_objects.object_name(array, start))
         if stored is not None and [stored.size, stored.etag] == receipt["object"]:
             found[start, stop] = int(receipt["n_non_finite"])
     return found
@@ -137,7 +137,7 @@ def _run(
     step = read_rows_step(rows)
     plan = [(shard, block) for shard in shards for block in cut(*shard, step)]
     # Of the whole array, not of what is left to do: a run that goes on has the same batches as one that was not killed.
-    batch_size = even(min(step, arrays.object_rows(array)), job.batch_size)
+    batch_size = even(min(step, chunk_objects.object_rows(array)), job.batch_size)
     written: Future[None] | None = None
     n_bad = 0
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
@@ -169,7 +169,7 @@ def read_rows_step(rows: zarr.Array[Any]) -> int:
     A shard that is wanted whole comes in one request, and one that is cut in a request per chunk.
     """
     most = BLOCK_BYTES // (4 * prod(rows.shape[1:]))
-    unit = arrays.object_rows(rows) if arrays.object_rows(rows) <= most else int(rows.chunks[0])
+    unit = chunk_objects.object_rows(rows) if chunk_objects.object_rows(rows) <= most else int(rows.chunks[0])
     return unit * max(1, most // unit)
 
 
@@ -221,14 +221,14 @@ def _write(target: str, array: zarr.Array[Any], rows: Range, values: NDArray[np.
         array[rows[0] : rows[1]] = values
     except (ValueError, RuntimeError):
         # Older Zarr reads what it is about to overwrite; what a dead run left may be torn.
-        urls.remove_object(urls.join(target, arrays.object_name(array, rows[0])))
+        urls.remove_object(urls.join(target, chunk_objects.object_name(array, rows[0])))
         array[rows[0] : rows[1]] = values
     note_shard(target, array, rows, n_bad)
 
 
 def note_shard(target: str, array: zarr.Array[Any], rows: Range, n_bad: int) -> None:
     """Write the receipt of the stored shard `rows`."""
-    name = arrays.object_name(array, rows[0])
+    name = chunk_objects.object_name(array, rows[0])
     stored = urls.object_info(urls.join(target, name))
     receipt = {"rows": list(rows), "n_non_finite": n_bad, "object": [stored.size, stored.etag]}
     manifests.write_receipt(target, f"rows-{rows[0]:012d}", receipt)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph.memory import default_partition_rows
 from pumascale.tasks.parameters import GraphParameters
-from pumascale.tasks.storage import arrays, shards, sources, urls
+from pumascale.tasks.storage import arrays, chunk_objects, shards, sources, urls
 
 MOST_BLOCK_BYTES = 64 * 2**20
 MOST_RANGE_BYTES = 32 * 2**20  # read whole for some of its rows: picking them out of their chunks costs more
@@ -147,7 +147,7 @@ def _read(array: Any, url: str, start: int, stop: int) -> NDArray[Any]:
     if isinstance(array, shards.Sharded):
         try:
             return array.read(start, stop)
-        except arrays.DAMAGED:  # Zarr's way says what is lost
+        except chunk_objects.DAMAGED:  # Zarr's way says what is lost
             array = arrays.open_array(url)
     return arrays.read_rows(array, start, stop, array.dtype)
 

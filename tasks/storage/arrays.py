@@ -4,11 +4,6 @@ One task writes whole shards: Zarr has no locks, and two writers within one shar
 """
 
 import math
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from gzip import BadGzipFile
-from lzma import LZMAError
 from typing import Any, Literal
 
 import numpy as np
@@ -17,14 +12,12 @@ from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import BloscCodec
 
 from pumascale.tasks.storage import urls, whole
+from pumascale.tasks.storage.chunk_objects import naming_chunks
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.halves import converted
 
 SHARD_BYTES = 32 * 2**20
 CHUNK_BYTES = 256 * 2**10
-
-# What reading a lost or damaged chunk raises, codec by codec.
-DAMAGED = (FileNotFoundError, ValueError, RuntimeError, KeyError, EOFError, zlib.error, LZMAError, BadGzipFile)
 
 # A lost object must be an error and never a row of fill values; older Zarr lacks the switch, see `_require_chunks`.
 _HAS_MISSING_SWITCH = "read_missing_chunks" in zarr.config.get("array")
@@ -189,17 +182,6 @@ def row_blocks(n_rows: int, block_rows: int) -> list[tuple[int, int]]:
     return [(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)]
 
 
-def object_rows(array: zarr.Array[Any]) -> int:
-    """Rows of each object (shard or chunk) of `array`."""
-    return int((array.shards or array.chunks)[0])
-
-
-def object_name(array: zarr.Array[Any], row: int) -> str:
-    """Name, relative to the array's URL, of the first object (shard or chunk) that holds row `row`."""
-    grid = array.shards or array.chunks
-    return array.metadata.encode_chunk_key((row // grid[0], *(0 for _ in grid[1:])))
-
-
 def read_rows(array: zarr.Array[Any], start: int, stop: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     """Rows `start` to `stop` as `dtype`, shape (stop - start, *row_shape).
 
@@ -208,52 +190,11 @@ def read_rows(array: zarr.Array[Any], start: int, stop: int, dtype: DTypeLike = 
     InputError
         When a chunk object is lost or damaged: which one, and its rows.
     """
-    with _naming_chunks(array, start, stop):
+    with naming_chunks(array, start, stop):
         return converted(np.asarray(array[start:stop]), dtype)
 
 
 def read_ids(array: zarr.Array[Any], ids: NDArray[np.int64]) -> NDArray[Any]:
     """The rows `ids` (ascending), as they are stored; raises as `read_rows` does."""
-    with _naming_chunks(array, int(ids.min(initial=array.shape[0])), int(ids.max(initial=-1)) + 1):
+    with naming_chunks(array, int(ids.min(initial=array.shape[0])), int(ids.max(initial=-1)) + 1):
         return np.asarray(array.oindex[(ids, *[slice(None)] * (array.ndim - 1))])
-
-
-@contextmanager
-def _naming_chunks(array: zarr.Array[Any], start: int, stop: int) -> Iterator[None]:
-    """Inside, what a lost or damaged chunk raises becomes an error that names it; the store's own errors pass."""
-    try:
-        yield
-    except Exception as error:
-        if _is_damage(error):
-            raise _broken_chunk(array, start, stop, error) from error
-        raise
-
-
-def _is_damage(error: Exception) -> bool:
-    return isinstance(error, DAMAGED) or (type(error) is OSError and error.errno is None)  # the latter is bz2's
-
-
-def _broken_chunk(array: zarr.Array[Any], start: int, stop: int, error: Exception) -> InputError:
-    """The first of the objects under rows `start` to `stop` that cannot be read, found by reading them one by one."""
-    step = int((array.shards or array.chunks)[0])
-    for low in range(start // step * step, stop, step):
-        first, last = max(low, start), min(low + step, stop)
-        try:
-            array[first:last]
-        except Exception as reason:
-            if not _is_damage(reason):
-                raise
-            url = _object_url(array, low)
-            return InputError(
-                f"{url} (rows {low} to {min(low + step, array.shape[0])}) cannot be read: {type(reason).__name__}: "
-                f"{reason}. The object is lost or damaged: restore it, or write these rows again "
-                "(with write_empty_chunks=True where they hold nothing but fill values)."
-            )
-    return InputError(f"Rows {start} to {stop} of {array.store_path} cannot be read: {error}. Try again.")
-
-
-def _object_url(array: zarr.Array[Any], row: int) -> str:
-    """URL of the first object that holds row `row`."""
-    store: Any = array.store
-    root = store.fs.unstrip_protocol(store.path) if hasattr(store, "fs") else str(getattr(store, "root", store))
-    return urls.join(root, *filter(None, (array.path, object_name(array, row))))

@@ -10,7 +10,7 @@ from typing import Any
 
 import zarr
 
-from pumascale.tasks.storage import arrays, fingerprints, manifests, sources, urls
+from pumascale.tasks.storage import chunk_objects, fingerprints, manifests, sources, urls
 from pumascale.tasks.storage.errors import InputError
 
 RECORD = "source.json"
@@ -23,7 +23,7 @@ Record = dict[str, Any]
 def record_source(source: str) -> Record:
     """The record of `source` as it is now."""
     array = sources.open_source(source)
-    rows = arrays.object_rows(array)
+    rows = chunk_objects.object_rows(array)
     n_objects = -(-array.shape[0] // rows)
     return _describe(source, array, rows * -(-n_objects // MOST_DIGESTS))
 
@@ -71,7 +71,11 @@ def _check_array(source: str, array: zarr.Array[Any], record: Record) -> None:
 
 
 def _geometry(array: zarr.Array[Any]) -> dict[str, Any]:
-    return {"dtype": str(array.dtype), "row_shape": list(array.shape[1:]), "object_rows": arrays.object_rows(array)}
+    return {
+        "dtype": str(array.dtype),
+        "row_shape": list(array.shape[1:]),
+        "object_rows": chunk_objects.object_rows(array),
+    }
 
 
 def _describe(source: str, array: zarr.Array[Any], step: int) -> Record:

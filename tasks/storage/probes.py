@@ -6,7 +6,7 @@ import secrets
 import fsspec
 from botocore.exceptions import BotoCoreError  # no credentials, no endpoint: not an OSError
 
-from pumascale.tasks.storage import urls
+from pumascale.tasks.storage import s3, urls
 from pumascale.tasks.storage.errors import InputError
 
 PROBE = ".probe-"  # a killed one may be left
@@ -22,7 +22,7 @@ def check_reachable(url: str) -> None:
         _check_protocol(url)
         return
     settings = {"retries": {"max_attempts": 1}, "connect_timeout": 5, "read_timeout": 10}
-    fs = fsspec.filesystem("s3", **{**urls.S3_OPTIONS, "config_kwargs": settings})
+    fs = fsspec.filesystem("s3", **{**s3.OPTIONS, "config_kwargs": settings})
     fs.retries = 5  # 2 s
     bucket, key, _ = fs.split_path(url)
     try:

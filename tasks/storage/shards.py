@@ -34,7 +34,7 @@ class Sharded:
     compressor: dict[str, Any]
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Rows `start` to `stop`; one of `arrays.DAMAGED` where some are lost."""
+        """Rows `start` to `stop`; one of `chunk_objects.DAMAGED` where some are lost."""
         rows = np.empty((stop - start, *self.shape[1:]), self.dtype)
         for shard in range(start // self.shard_rows, -(-stop // self.shard_rows) if stop > start else 0):
             for first, chunk in self._chunks(shard, start, stop):

@@ -6,7 +6,6 @@ place, so that no reader ever meets half of it.
 """
 
 import contextlib
-import functools
 import os
 import re
 from dataclasses import dataclass
@@ -15,20 +14,13 @@ from typing import Any
 
 import fsspec
 import numpy as np
-from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 from fsspec import AbstractFileSystem
 
-from pumascale.tasks.storage import disk
+from pumascale.tasks.storage import disk, s3
 from pumascale.tasks.storage.errors import InputError
 
-# One retry is botocore's, the others are s3fs's (see `_patient_s3`): their product is what a hung server costs.
-S3_OPTIONS: dict[str, Any] = {
-    "use_listings_cache": False,
-    "config_kwargs": {"retries": {"mode": "standard", "max_attempts": 2}, "connect_timeout": 5},
-}
 USER = re.compile(r"^.*://[^/:@\[]*:(?!:|\d*(/|$))")  # a colon before the first slash that is no port's
 SIGNED = re.compile(r"^[^?]*\?(?=(.*&)?(x-amz-signature|x-goog-signature|signature|sig)=)", re.IGNORECASE)  # presigned
-S3_ATTEMPTS = 13  # with s3fs's waits of 0.1 s x 1.7^i, 15 s at most: an outage of a minute is waited out
 
 
 @dataclass(frozen=True)
@@ -82,31 +74,7 @@ def join(url: str, *parts: str) -> str:
 def storage_options(url: str) -> dict[str, Any]:
     """What opens `url`; never a secret, since the options travel to Dask workers (credentials: the environment)."""
     check_secret(url)
-    if not is_s3(url):
-        return {}
-    _patient_s3()
-    return S3_OPTIONS
-
-
-@functools.cache
-def _patient_s3() -> None:
-    """Make s3fs retry what it gives up on by default: 500, 502 and 504, and a server that is not there for a while.
-
-    Both settings are the process's, so Zarr's stores have them as well.
-    """
-    import s3fs
-
-    s3fs.S3FileSystem.retries = S3_ATTEMPTS
-    s3fs.core.set_custom_error_handler(_is_passing)
-
-
-def _is_passing(error: Exception) -> bool:
-    if isinstance(error, ConnectionError | ConnectionClosedError | EndpointConnectionError):
-        return True
-    response = getattr(error, "response", None) or {}
-    # Another conditional write of the same object is in flight: the next answer tells who won.
-    in_flight = response.get("Error", {}).get("Code") == "ConditionalRequestConflict"
-    return in_flight or response.get("ResponseMetadata", {}).get("HTTPStatusCode") in {500, 502, 503, 504}
+    return s3.options() if is_s3(url) else {}
 
 
 def filesystem(url: str) -> tuple[AbstractFileSystem, str]:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.storage import arrays, urls
+from pumascale.tasks.storage import arrays, chunk_objects, urls
 
 BATCH_SIZE, N_PROTOTYPES, N_COMPONENTS = 8192, 8192, 2
 
@@ -61,7 +61,7 @@ def copy(source: str, network: str, target: str) -> float:
     rows = arrays.open_array(source)
     began = time.perf_counter()
     copied = arrays.create_array(target, shape=rows.shape, dtype=rows.dtype)
-    for start, stop in arrays.row_blocks(rows.shape[0], arrays.object_rows(copied)):
+    for start, stop in arrays.row_blocks(rows.shape[0], chunk_objects.object_rows(copied)):
         copied[start:stop] = rows[start:stop]
     return time.perf_counter() - began
 
@@ -123,7 +123,7 @@ def compare_at(kind: str, place: str, rows: NDArray[Any], n_rows: int, networks:
 def write_rows(url: str, rows: NDArray[Any], n_rows: int) -> None:
     """An array of `n_rows`, the given ones over and over."""
     array = arrays.create_array(url, shape=(n_rows, *rows.shape[1:]), dtype=np.float32)
-    for start, stop in arrays.row_blocks(n_rows, arrays.object_rows(array)):
+    for start, stop in arrays.row_blocks(n_rows, chunk_objects.object_rows(array)):
         array[start:stop] = rows[np.arange(start, stop) % len(rows)]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import plan
-from pumascale.tasks.storage import arrays, fingerprints, probes, rows, sources, urls
+from pumascale.tasks.storage import arrays, chunk_objects, fingerprints, probes, rows, sources, urls
 from pumascale.tasks.storage.errors import InputError
 from tests.s3.fixtures import changed_environment
 
@@ -38,7 +38,7 @@ def test_shards_are_objects_even_when_they_hold_fill_values(workspace: str) -> N
     url = write(f"{workspace}/a", np.zeros((1000, 8), np.float32), 300)
     names = {name for name in urls.list_objects(url) if name != "zarr.json"}
     assert names == {f"c/{index}/0" for index in range(4)}
-    assert arrays.object_name(arrays.open_array(url), 899) == "c/2/0"
+    assert chunk_objects.object_name(arrays.open_array(url), 899) == "c/2/0"
 
 
 def test_the_same_creation_opens_and_another_is_refused(workspace: str) -> None:
