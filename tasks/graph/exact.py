@@ -98,7 +98,9 @@ def ranks(queries: NDArray[np.float32], points: NDArray[np.float32]) -> NDArray[
     """Half the squared distances of the queries to the points, less half the query's own square; float32 (q, m)."""
     center = points.mean(axis=0)
     centered = points - center
-    return np.asarray(_half_norms(centered) - (queries - center) @ centered.T, np.float32)
+    products = (queries - center) @ centered.T
+    np.subtract(_half_norms(centered), products, out=products)  # in place: the largest thing there is
+    return np.asarray(products)
 
 
 @njit(cache=True)

@@ -139,7 +139,7 @@ def nearest_cells(plan: Plan, rows: NDArray[np.float32]) -> tuple[NDArray[np.int
     return np.where(homes < 0, -1, groups[homes]).astype(np.int32), cells
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=exact.VECTORS)
 def nearest_homes(ranks: NDArray[np.float32], groups: NDArray[np.int32], overlap: int) -> NDArray[np.int32]:
     """The nearest pivot of each of the `overlap` nearest groups, int32 (m, overlap), nearest first; -1: no more.
 
@@ -155,9 +155,11 @@ def nearest_homes(ranks: NDArray[np.float32], groups: NDArray[np.int32], overlap
     for i in range(len(ranks)):
         start = 0
         for end in ends:
-            pivot = start + int(ranks[i, start:end].argmin())
-            if ranks[i, pivot] < nearest[i, -1]:
-                exact.insert(homes[i], nearest[i], pivot, ranks[i, pivot])
+            least = np.float32(np.inf)
+            for pivot in range(start, end):
+                least = min(least, ranks[i, pivot])
+            if least < nearest[i, -1]:
+                exact.insert(homes[i], nearest[i], start + int(ranks[i, start:end].argmin()), least)
             start = end
     return homes
 
@@ -169,10 +171,11 @@ def nearest_visits(
     """The nearest other pivots in the groups of the `homes`, int32 (m, count), nearest first; -1: no more."""
     visits, nearest = np.full((len(ranks), count), -1, np.int32), np.full((len(ranks), count), np.inf, np.float32)
     for i in range(len(ranks)):
-        joined = groups[homes[i][homes[i] >= 0]]
-        for pivot in range(len(groups)):
-            if ranks[i, pivot] < nearest[i, -1] and groups[pivot] in joined and pivot not in homes[i]:
-                exact.insert(visits[i], nearest[i], pivot, ranks[i, pivot])
+        for home in homes[i][homes[i] >= 0]:
+            first, last = np.searchsorted(groups, groups[home]), np.searchsorted(groups, groups[home], "right")
+            for pivot in range(first, last):
+                if pivot != home and ranks[i, pivot] < nearest[i, -1]:
+                    exact.insert(visits[i], nearest[i], pivot, ranks[i, pivot])
     return visits
 
 
