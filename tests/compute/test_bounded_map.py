@@ -13,12 +13,12 @@ from pumascale.tasks.storage.errors import InputError
 from tests.compute import jobs
 
 
-def test_400_tasks_never_more_than_10_ahead(client: Client) -> None:
+def test_2000_tasks_never_more_than_10_ahead(client: Client) -> None:
     pulled = 0
 
     def items() -> Iterator[int]:
         nonlocal pulled
-        for value in range(400):
+        for value in range(2000):
             pulled += 1
             yield value
 
@@ -26,7 +26,7 @@ def test_400_tasks_never_more_than_10_ahead(client: Client) -> None:
     for result in bounded_map(client, jobs.square, items(), in_flight=10):
         results.append(result)
         assert pulled - len(results) < 10
-    assert sorted(results) == [value * value for value in range(400)]
+    assert sorted(results) == [value * value for value in range(2000)]
 
 
 @pytest.mark.parametrize("n", [0, 1, 100])
