@@ -52,8 +52,7 @@ def nearest_others(
     half = _half_norms(centered)
     everybody = np.zeros((len(points), 1), np.int32)
     meetings = meetings_in(everybody if cells is None else cells, TILE)
-    nothing = _nothing(len(points), min(count + SPARE, len(points) - 1))
-    lists = [(nothing[0].copy(), nothing[1].copy()) for _ in range(n_threads)]
+    lists = [_nothing(len(points), min(count + SPARE, len(points) - 1)) for _ in range(n_threads)]
 
     def meet(thread: int) -> None:
         buffer = np.empty(TILE * TILE, np.float32)

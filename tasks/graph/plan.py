@@ -13,7 +13,7 @@ from pumascale.tasks.storage import arrays, chunk_objects, shards, sources, urls
 
 MOST_BLOCK_BYTES = 64 * 2**20
 MOST_RANGE_BYTES = 32 * 2**20  # read whole for some of its rows: picking them out of their chunks costs more
-N_VISITS = 3  # cells that a row visits, see `partitions`
+N_VISITS = 3  # cells that a row visits, see `pivots`
 LEAST_BLOCKS = 8  # where there are rows enough: every one of some workers has work, and about as much of it
 
 
