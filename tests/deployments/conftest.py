@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import httpx
 import pytest
 
 from tests.deployments.browser import Browser, open_browser
@@ -86,5 +85,5 @@ def crash_automation(server: Server) -> Iterator[None]:
     """Runs whose heartbeat stopped are marked crashed; afterwards nobody does."""
     server.run(sys.executable, "deployments/automations.py", "--silence", str(SILENCE))
     yield
-    for found in httpx.post(f"{server.api}/automations/filter", json={}, timeout=30).json():
-        httpx.delete(f"{server.api}/automations/{found['id']}", timeout=30)
+    for found in server.ask("POST", "automations/filter", {}).json():
+        server.ask("DELETE", f"automations/{found['id']}")

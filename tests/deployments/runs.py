@@ -29,33 +29,15 @@ def request(place: str, **training: Any) -> dict[str, Any]:
 
 def find(server: Server, flow: str, name: str = "pumascale") -> dict[str, Any]:
     """The deployment of a flow."""
-    found = httpx.get(f"{server.api}/deployments/name/{flow}/{name}", timeout=30)
+    found = server.ask("GET", f"deployments/name/{flow}/{name}")
     assert found.status_code == 200, found.text
     return dict(found.json())
-
-
-def post(server: Server, path: str, content: object) -> httpx.Response:
-    """Post to the API, again while it answers that its database is busy, as Prefect's own client does."""
-    return _ask(server, "POST", path, content)
-
-
-def patch(server: Server, path: str, content: object) -> None:
-    """Change what the API has, with the same patience."""
-    _ask(server, "PATCH", path, content).raise_for_status()
-
-
-def _ask(server: Server, method: str, path: str, content: object) -> httpx.Response:
-    answer = httpx.request(method, f"{server.api}/{path}", json=content, timeout=30)
-    while answer.status_code == 503:
-        time.sleep(1)
-        answer = httpx.request(method, f"{server.api}/{path}", json=content, timeout=30)
-    return answer
 
 
 def start(server: Server, deployment: dict[str, Any], parameters: dict[str, Any]) -> httpx.Response:
     """Ask for a run, now."""
     wanted = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-    return post(server, f"deployments/{deployment['id']}/create_flow_run", wanted)
+    return server.ask("POST", f"deployments/{deployment['id']}/create_flow_run", wanted)
 
 
 def started(server: Server, parameters: dict[str, Any]) -> str:
@@ -67,10 +49,10 @@ def started(server: Server, parameters: dict[str, Any]) -> str:
 
 def read(server: Server, run: str) -> dict[str, Any]:
     """A run, as the API has it."""
-    return dict(httpx.get(f"{server.api}/flow_runs/{run}", timeout=30).json())
+    return dict(server.ask("GET", f"flow_runs/{run}").json())
 
 
-def wait(server: Server, run: str, seconds: float = 240) -> dict[str, Any]:
+def wait(server: Server, run: str, seconds: float = 400) -> dict[str, Any]:
     """The run, when it has ended."""
     wait_until(lambda: read(server, run)["state_type"] in ENDED, seconds, f"{run} did not end", server)
     return read(server, run)
@@ -85,20 +67,20 @@ def completed(server: Server, run: str) -> dict[str, str]:
 
 def stages(server: Server, run: str) -> dict[str, str]:
     """The state's name of every task of a run."""
-    found = httpx.post(f"{server.api}/task_runs/filter", json={"flow_runs": {"id": {"any_": [run]}}}, timeout=30).json()
+    found = server.ask("POST", "task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}}).json()
     return {task["name"].rsplit("-", 1)[0]: task["state_name"] for task in found}
 
 
 def artifacts(server: Server, run: str) -> list[dict[str, Any]]:
     """Every artifact of a run."""
     asked = {"flow_runs": {"id": {"any_": [run]}}}
-    return list(httpx.post(f"{server.api}/artifacts/filter", json=asked, timeout=30).json())
+    return list(server.ask("POST", "artifacts/filter", asked).json())
 
 
 def logs(server: Server, run: str) -> list[dict[str, Any]]:
     """The first 200 lines of a run's log."""
     asked = {"logs": {"flow_run_id": {"any_": [run]}}}
-    return list(httpx.post(f"{server.api}/logs/filter", json=asked, timeout=30).json())
+    return list(server.ask("POST", "logs/filter", asked).json())
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, complaint: str, server: Server | None = None) -> None:
@@ -125,10 +107,10 @@ def processes(run: str) -> list[psutil.Process]:
 def end_all(server: Server) -> None:
     """End every run that goes on, and those that nobody has taken yet; what a schedule has planned stays."""
     active = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING"]}}}}
-    for run in post(server, "flow_runs/filter", active).json():
+    for run in server.ask("POST", "flow_runs/filter", active).json():
         if run["auto_scheduled"] and run["state_type"] == "SCHEDULED":
             continue
-        post(server, f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLED"}})
+        server.ask("POST", f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLED"}})
         kill_processes(run["id"])
 
 

@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from queue import Queue
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
@@ -60,12 +59,12 @@ def ours(server: Server) -> Iterator[Any]:
     """A function that gives the automations there are; they go afterwards, since other tests publish and drift too."""
 
     def read() -> list[dict[str, Any]]:
-        found = httpx.post(f"{server.api}/automations/filter", json={}, timeout=30).json()
+        found = server.ask("POST", "automations/filter", {}).json()
         return [one for one in found if one["name"].startswith("pumascale: ")]
 
     yield read
     for one in read():
-        httpx.delete(f"{server.api}/automations/{one['id']}", timeout=30)
+        server.ask("DELETE", f"automations/{one['id']}")
 
 
 def test_applied_twice_the_automations_are_there_once(server: Server, block: str, ours: Any) -> None:

@@ -12,7 +12,7 @@ import zarr
 
 from pumascale.tasks.storage import urls
 from tests.deployments.conftest import Finished
-from tests.deployments.runs import artifacts, completed, find, logs, made, post, read, request, start, wait_until
+from tests.deployments.runs import artifacts, completed, find, logs, made, read, request, start, wait_until
 from tests.deployments.server import ROOT, Server
 
 
@@ -58,7 +58,7 @@ def upstream(server: Server, asset: str) -> set[str]:
     }
 
     def events() -> list[dict[str, Any]]:
-        answer = post(server, "events/filter", {"filter": asked}).raise_for_status()
+        answer = server.ask("POST", "events/filter", {"filter": asked}).raise_for_status()
         return list(answer.json()["events"])
 
     wait_until(events, 60, f"nothing is known of {asset}", server)  # events come behind the end of their run
@@ -84,7 +84,7 @@ def by_command(server: Server, parameters: dict[str, Any]) -> str:
 
 
 def test_the_server_gives_figures_and_the_worker_says_that_it_lives(server: Server) -> None:
-    assert "# TYPE " in httpx.get(f"{server.api}/metrics", timeout=30).raise_for_status().text
+    assert "# TYPE " in server.ask("GET", "metrics").raise_for_status().text
     assert httpx.get(f"http://127.0.0.1:{server.health_port}/health", timeout=30).status_code == 200
 
 
@@ -103,7 +103,7 @@ def deploy(server: Server, pool: dict[str, Any], changes: dict[str, Any]) -> htt
     """Deploy `fit` on a pool, with the job variables that `prefect.yaml` has for it."""
     asked = {"name": pool["name"], "flow_id": find(server, "fit")["flow_id"], "work_pool_name": pool["name"]}
     job = {"job_variables": pool["job_variables"] | changes}
-    return httpx.post(f"{server.api}/deployments/", json=asked | job, timeout=30)
+    return server.ask("POST", "deployments/", asked | job)
 
 
 def test_the_log_of_the_run_has_the_steps_of_its_stages(server: Server, finished: Finished) -> None:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
@@ -15,7 +14,7 @@ from pumascale.tasks.training.checkpoints import load_checkpoint, save_checkpoin
 from tests.deployments.braked import Braked
 from tests.deployments.browser import Browser
 from tests.deployments.conftest import SILENCE, Finished
-from tests.deployments.runs import completed, find, made, patch, processes, read, stages, started, wait_until
+from tests.deployments.runs import completed, find, made, processes, read, stages, started, wait_until
 from tests.deployments.server import ROOT, Server
 
 MARK = 123.0
@@ -97,7 +96,7 @@ def nights(server: Server, tmp_path: Path) -> Iterator[Callable[[dict[str, Any]]
         server.call("deploy", "--prefect-file", str(tmp_path / "prefect.yaml"), "--all")
 
     yield deploy
-    patch(server, f"deployments/{find(server, 'update')['id']}", {"schedules": []})
+    server.ask("PATCH", f"deployments/{find(server, 'update')['id']}", {"schedules": []}).raise_for_status()
 
 
 def test_the_nightly_schedule_of_update_publishes_a_map(
@@ -119,16 +118,16 @@ def scheduled(server: Server, parameters: dict[str, Any]) -> str:
     due = (datetime.now(UTC) + timedelta(seconds=15)).isoformat()
     schedule = {"schedule": {"interval": 86400, "anchor_date": due}, "active": True, "parameters": parameters}
     deployment = find(server, "fit-transform")["id"]
-    schedules = f"{server.api}/deployments/{deployment}/schedules"
-    made = httpx.post(schedules, json=[schedule], timeout=30).raise_for_status().json()[0]
+    schedules = f"deployments/{deployment}/schedules"
+    made = server.ask("POST", schedules, [schedule]).raise_for_status().json()[0]
     try:
         wait_until(lambda: by_schedule(server, deployment), 90, "the schedule started nothing", server)
         return by_schedule(server, deployment)[0]
     finally:
-        httpx.delete(f"{schedules}/{made['id']}", timeout=30)
+        server.ask("DELETE", f"{schedules}/{made['id']}")
 
 
 def by_schedule(server: Server, deployment: str) -> list[str]:
     asked = {"deployments": {"id": {"any_": [deployment]}}, "flow_runs": {"tags": {"all_": ["auto-scheduled"]}}}
-    found = httpx.post(f"{server.api}/flow_runs/filter", json=asked, timeout=30).json()
+    found = server.ask("POST", "flow_runs/filter", asked).json()
     return [run["id"] for run in found if run["state_type"] in {"PENDING", "RUNNING", "COMPLETED"}]

@@ -11,14 +11,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from pumascale.tasks.storage import urls
 from tests.deployments.conftest import Finished
-from tests.deployments.runs import completed, find, patch, request, start, wait
+from tests.deployments.runs import completed, find, request, start, wait
 from tests.deployments.server import POOL, ROOT, Server
 from tests.s3.server import ACCESS_KEY, SECRET_KEY
 
@@ -55,14 +54,14 @@ def shown(server: Server) -> dict[str, bytes]:
     """What the API shows of all runs."""
     kinds = ("flow_runs", "task_runs", "logs", "artifacts", "deployments", "work_pools")
     pages = {kind: dict(pages_of(server, kind)) for kind in kinds}
-    events = httpx.post(f"{server.api}/events/filter", json={"limit": 50}, timeout=30).raise_for_status().content
+    events = server.ask("POST", "events/filter", {"limit": 50}).raise_for_status().content
     return {name: page for found in pages.values() for name, page in found.items()} | {"events": events}
 
 
 def pages_of(server: Server, kind: str) -> Iterator[tuple[str, bytes]]:
     for offset in range(0, 100_000, 200):
         asked = {"limit": 200, "offset": offset}
-        page = httpx.post(f"{server.api}/{kind}/filter", json=asked, timeout=60).raise_for_status()
+        page = server.ask("POST", f"{kind}/filter", asked).raise_for_status()
         if not page.json():
             return
         yield f"{kind} from {offset}", page.content
@@ -111,11 +110,11 @@ def save_block(server: Server, secret: str) -> None:
 @pytest.fixture
 def keys_of_a_block(server: Server) -> Iterator[None]:
     """The runs of the pool have their keys from a block, wrong ones; afterwards from the worker's environment again."""
-    pool = httpx.get(f"{server.api}/work_pools/{POOL}", timeout=30).raise_for_status().json()
+    pool = server.ask("GET", f"work_pools/{POOL}").raise_for_status().json()
     save_block(server, WRONG_IN_BLOCK)
     server.run(sys.executable, "deployments/credentials.py", "secret/store", "--pool", POOL)
     yield
-    patch(server, f"work_pools/{POOL}", {"base_job_template": pool["base_job_template"]})
+    server.ask("PATCH", f"work_pools/{POOL}", {"base_job_template": pool["base_job_template"]}).raise_for_status()
 
 
 def test_the_keys_of_a_block_reach_the_runs_and_nothing_else(server: Server, keys_of_a_block: None, s3: str) -> None:

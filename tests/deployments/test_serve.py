@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.deployments.runs import completed, find, post, read, request, start, wait, wait_until
+from tests.deployments.runs import completed, find, read, request, start, wait, wait_until
 from tests.deployments.server import Server
 
 FLOWS = "fit-transform", "fit", "transform", "update", "inverse-transform", "export", "export-model", "graph", "split"
@@ -36,8 +36,8 @@ def serving(environment: dict[str, str], folder: Path, *words: str) -> Iterator[
 
 def served(server: Server) -> dict[str, dict[str, Any]]:
     """The served deployments, by flow."""
-    found = post(server, "deployments/filter", {}).json()  # first: a deployment's flow is made before it
-    flows = {flow["id"]: flow["name"] for flow in post(server, "flows/filter", {}).json()}
+    found = server.ask("POST", "deployments/filter", {}).json()  # first: a deployment's flow is made before it
+    flows = {flow["id"]: flow["name"] for flow in server.ask("POST", "flows/filter", {}).json()}
     return {flows[one["flow_id"]]: one for one in found if one["name"] == "here" and one["entrypoint"]}
 
 

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from pumascale.tasks.storage import manifests, urls
@@ -17,8 +16,6 @@ from tests.deployments.runs import (
     find,
     logs,
     only,
-    patch,
-    post,
     read,
     request,
     start,
@@ -33,12 +30,12 @@ STAGES = ("graph", "fit", "transform")
 
 def downstream(server: Server) -> str:
     """The id of a deployment that takes an embedding; no pool, so its runs stay scheduled."""
-    flow = post(server, "flows/", {"name": "viewer"}).json()
-    return str(post(server, "deployments/", {"name": "here", "flow_id": flow["id"]}).json()["id"])
+    flow = server.ask("POST", "flows/", {"name": "viewer"}).json()
+    return str(server.ask("POST", "deployments/", {"name": "here", "flow_id": flow["id"]}).json()["id"])
 
 
 def runs_of(server: Server, kind: str, identity: str) -> list[dict[str, Any]]:
-    return list(post(server, "flow_runs/filter", {kind: {"id": {"any_": [identity]}}}).json())
+    return list(server.ask("POST", "flow_runs/filter", {kind: {"id": {"any_": [identity]}}}).json())
 
 
 def asked_for(server: Server, deployment: str, place: Path) -> list[str]:
@@ -48,14 +45,14 @@ def asked_for(server: Server, deployment: str, place: Path) -> list[str]:
 
 
 def end(server: Server, run: str, state: str) -> None:
-    answer = post(server, f"flow_runs/{run}/set_state", {"state": {"type": state}}).json()
+    answer = server.ask("POST", f"flow_runs/{run}/set_state", {"state": {"type": state}}).json()
     assert answer["status"] == "ACCEPT", answer
 
 
 def try_again(server: Server, run: str) -> None:
     """What the button on the page of a run that ended badly does."""
-    answer = post(
-        server, f"flow_runs/{run}/set_state", {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}}
+    answer = server.ask(
+        "POST", f"flow_runs/{run}/set_state", {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}}
     ).json()
     assert answer["status"] == "ACCEPT", answer
 
@@ -67,22 +64,22 @@ def viewer(server: Server) -> Iterator[str]:
     command = "deployments/automations.py", "--downstream", "viewer/here", "--parameter", "map_url"
     server.run(sys.executable, *command)
     yield identity
-    for one in post(server, "automations/filter", {}).json():
-        httpx.delete(f"{server.api}/automations/{one['id']}", timeout=30)
-    httpx.delete(f"{server.api}/deployments/{identity}", timeout=30)
+    for one in server.ask("POST", "automations/filter", {}).json():
+        server.ask("DELETE", f"automations/{one['id']}")
+    server.ask("DELETE", f"deployments/{identity}")
 
 
 @pytest.fixture
 def fit_on_gpus(server: Server) -> Iterator[None]:
     """`fit` on a pool of its own, whose worker has no GPU here, and afterwards where it was."""
-    httpx.delete(f"{server.api}/work_pools/{GPU}", timeout=30)
+    server.ask("DELETE", f"work_pools/{GPU}")
     server.call("work-pool", "create", GPU, "--type", "process")
     deployment = f"deployments/{find(server, 'fit')['id']}"
-    patch(server, deployment, {"work_pool_name": GPU})
+    server.ask("PATCH", deployment, {"work_pool_name": GPU}).raise_for_status()
     server.start_worker(GPU, GPU)
     yield
     server.stop(GPU)
-    patch(server, deployment, {"work_pool_name": POOL})
+    server.ask("PATCH", deployment, {"work_pool_name": POOL}).raise_for_status()
 
 
 def stages_of(server: Server, place: Path) -> dict[str, list[tuple[str, str]]]:
