@@ -10,7 +10,7 @@ from typing import Any
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
 from pumascale.tasks.run_page import Progress, publish_markdown
 from pumascale.tasks.stage import Stage, costs, run_stage
-from pumascale.tasks.storage import fingerprints, manifests, urls
+from pumascale.tasks.storage import fingerprints, manifests, sources, urls
 
 
 def build_graph(
@@ -61,20 +61,29 @@ def graph_place(source: str, workspace: str, parameters: GraphParameters, salt: 
 
 def _build(source: str, place: str, parameters: GraphParameters, compute: ComputeParameters) -> dict[str, Any]:
     from pumascale.tasks.compute.bounded_map import bounded_map
-    from pumascale.tasks.compute.cluster import largest_peak, open_client, worker_memory
+    from pumascale.tasks.compute.cluster import (
+        CORES_PER_WORKER,
+        largest_peak,
+        open_client,
+        worker_memory,
+        workers_per_host,
+    )
     from pumascale.tasks.compute.performance import write_performance_report
     from pumascale.tasks.graph import checks, pipeline
+    from pumascale.tasks.graph.plan import is_in_cells
     from pumascale.tasks.report.tables import headline, stage_table
 
     started = time.perf_counter()
     checks.check_rows(source, parameters)
     page = urls.join(place, "dask-report.html") if compute.performance_report else None
-    with open_client(compute) as client, write_performance_report(client, page):
+    cores = 1 if is_in_cells(sources.open_source(source).shape[0], parameters) else CORES_PER_WORKER
+    with open_client(compute, cores) as client, write_performance_report(client, page):
         run, memory = partial(bounded_map, client), worker_memory(client)
         checks.check_memory(source, parameters, memory)
         summary = pipeline.build(
-            source, place, parameters, run=run, worker_memory=memory, on_progress=Progress("build_graph")
-        )
+            source, place, parameters, run=run, worker_memory=memory, n_workers=workers_per_host(client),
+            on_progress=Progress("build_graph"),
+        )  # fmt: skip
         work = {"peak_memory_of_worker": largest_peak(client)} | ({"performance_report": page} if page else {})
     origin = {"source": source, "parameters": parameters.model_dump()}
     manifest = manifests.commit(place, summary | origin | costs(started, place, source) | work)

@@ -9,7 +9,7 @@ import importlib
 import logging
 import multiprocessing
 import os
-import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -24,12 +24,19 @@ from pumascale.tasks.parameters import ComputeParameters
 from pumascale.tasks.storage.errors import InputError
 
 CONNECT_SECONDS = 10
+CORES_PER_WORKER = 4  # that a task's own threads use
+LEAST_MEMORY = 2 * 2**30  # of a local worker, where nobody asked for another
 MAIN_GUARD = "A script that calls pumascale needs its calls below `if __name__ == '__main__':`."
 
 
 @contextmanager
-def open_client(parameters: ComputeParameters) -> Iterator[Client]:
+def open_client(parameters: ComputeParameters, cores_per_worker: int = CORES_PER_WORKER) -> Iterator[Client]:
     """A Dask client for the length of a `with` block; what it started is gone afterwards.
+
+    Parameters
+    ----------
+    cores_per_worker : int
+        What a worker of a local cluster has where nobody asked for a number of them.
 
     Raises
     ------
@@ -38,20 +45,20 @@ def open_client(parameters: ComputeParameters) -> Iterator[Client]:
     """
     logging.getLogger("distributed").setLevel(logging.WARNING)
     with ExitStack() as stack:
-        address = parameters.scheduler_address or stack.enter_context(_make_cluster(parameters))
+        address = parameters.scheduler_address or stack.enter_context(_make_cluster(parameters, cores_per_worker))
         client = stack.enter_context(_connect(address))
         stack.enter_context(forwarded_logs(client))
         yield client
 
 
-def _make_cluster(parameters: ComputeParameters) -> Any:
+def _make_cluster(parameters: ComputeParameters, cores_per_worker: int) -> Any:
     if parameters.cluster_class:
         cluster = _load_class(parameters.cluster_class)(**parameters.cluster_kwargs)
         if parameters.adapt:
             cluster.adapt(**parameters.adapt)
         return cluster
     _refuse_to_start_in_a_worker()
-    n_workers = parameters.n_workers or _default_workers(parameters.memory_limit)
+    n_workers = parameters.n_workers or _default_workers(parameters.memory_limit, cores_per_worker)
     try:
         return LocalCluster(
             n_workers=n_workers,
@@ -71,10 +78,10 @@ def _refuse_to_start_in_a_worker() -> None:
         raise InputError(f"A worker process ran the script that started it. {MAIN_GUARD}")
 
 
-def _default_workers(memory_limit: str | None) -> int:
-    """One worker per four cores, which its own threads use, and no more than the memory holds; at least one."""
-    by_memory = MEMORY_LIMIT // parse_bytes(memory_limit) if memory_limit else sys.maxsize
-    return max(1, min(len(os.sched_getaffinity(0)) // 4, by_memory))
+def _default_workers(memory_limit: str | None, cores_per_worker: int) -> int:
+    """As many as the cores suffice for, and no more than the memory holds; at least one."""
+    by_memory = MEMORY_LIMIT // (parse_bytes(memory_limit) if memory_limit else LEAST_MEMORY)
+    return max(1, min(len(os.sched_getaffinity(0)) // cores_per_worker, by_memory))
 
 
 def _load_class(path: str) -> Any:
@@ -124,6 +131,12 @@ def worker_memory(client: Client) -> int | None:
     limits = [worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
     known = [limit for limit in limits if limit]
     return min(known) if known else None
+
+
+def workers_per_host(client: Client) -> int:
+    """Most workers that share a host's cores."""
+    hosts = Counter(worker["host"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+    return max(hosts.values(), default=1)
 
 
 def largest_peak(client: Client) -> int | None:

@@ -60,7 +60,9 @@ def check_memory(source: str, parameters: GraphParameters, worker_memory: int | 
     plan = make_plan(source, "", parameters, worker_memory)
     asked = parameters.partition_rows or (parameters.n_partitions and plan.n_rows * plan.overlap // plan.n_partitions)
     n_rows = min(asked or 4 * parameters.n_neighbors, plan.n_rows)
-    needed = memory.projected_peak(n_rows, plan.block_rows, plan.n_features, parameters.n_neighbors, plan.overlap)
+    needed = memory.projected_peak(
+        n_rows, plan.block_rows, plan.n_features, parameters.n_neighbors, plan.overlap, parameters.metric
+    )
     if worker_memory < needed / memory.SAFE_SHARE:
         raise InputError(
             f"A worker has {worker_memory / 2**20:.1f} MiB of memory, too little for a partition of {n_rows} rows of "

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import exact
-from pumascale.tasks.graph.metrics import distance_block, distances_of_squares, points_of_squares
+from pumascale.tasks.graph.metrics import OF_PRODUCTS, distance_block, distances_of_squares, points_of_squares
 
 EXACT_BELOW = 4096
 PRODUCTS_BELOW = 32768  # 5.5 CPU seconds for so many rows of 384 features; it grows with the square
 PRODUCTS_BELOW_ALONE = 131072
-THREADS = 4  # at most: pynndescent's result depends on their number, which any number of workers shall agree on
+THREADS = 4  # of pynndescent: its result depends on their number, which any number of workers shall agree on
 BLOCK_VALUES = 2**24  # distances held at once: 64 MB in float32
 
 Neighbors = tuple[NDArray[np.int32], NDArray[np.float32]]
@@ -33,6 +33,7 @@ def nearest_neighbors(
     *,
     angular_rp_forest: bool,
     random_state: int,
+    n_threads: int = THREADS,
     cells: NDArray[np.int32] | None = None,
 ) -> Neighbors:
     """The nearest neighbours of every row among all rows.
@@ -41,6 +42,8 @@ def nearest_neighbors(
     ----------
     rows : float32 (m, n_features)
         m > n_neighbors, or none.
+    n_threads : int
+        For products, at most; their result is the same for any number.
     cells : int32 (m, n_cells), optional
         Where many rows are compared by products, see `exact.nearest_others`. By default all meet all, since no other
         call follows in this process.
@@ -58,7 +61,7 @@ def nearest_neighbors(
     points = points_of_squares(rows, metric) if 1 < len(rows) <= most else None
     if points is not None:
         cells = cells if len(rows) > EXACT_BELOW else None
-        return _by_products(rows, points, cells, n_neighbors, metric, metric_kwds)
+        return _by_products(rows, points, cells, n_neighbors, metric, metric_kwds, n_threads)
     if len(rows) < EXACT_BELOW:
         return exact_neighbors(rows, rows, np.arange(len(rows)), n_neighbors, metric, metric_kwds)
     return searched_neighbors(rows, n_neighbors, metric, metric_kwds, angular_rp_forest, random_state)
@@ -86,15 +89,16 @@ def searched_neighbors(
         max_candidates=min(60, 2 * n_neighbors),
         angular_trees=angular_rp_forest,
         random_state=random_state,
-        n_jobs=min(_n_threads(), numba.get_num_threads()),
+        n_jobs=min(THREADS, len(os.sched_getaffinity(0)), numba.get_num_threads()),
         low_memory=True,
     )
     indices, distances = index.neighbor_graph
     return put_self_first(np.arange(len(rows)), indices, distances, n_neighbors)
 
 
-def _n_threads() -> int:
-    return min(THREADS, len(os.sched_getaffinity(0)))
+def most_compared(metric: str) -> int:
+    """Most rows of a partition that are all compared, at least within cells; more of them are searched."""
+    return PRODUCTS_BELOW if metric in OF_PRODUCTS else EXACT_BELOW - 1
 
 
 def _by_products(
@@ -104,8 +108,9 @@ def _by_products(
     n_neighbors: int,
     metric: str,
     metric_kwds: dict[str, float],
+    n_threads: int,
 ) -> Neighbors:
-    (others, squared), unsure = exact.nearest_others(points, n_neighbors - 1, _n_threads(), cells)
+    (others, squared), unsure = exact.nearest_others(points, n_neighbors - 1, n_threads, cells)
     indices = np.concatenate([np.arange(len(rows), dtype=np.int32)[:, None], others], axis=1)
     distances = np.pad(distances_of_squares(squared, metric), ((0, 0), (1, 0)))
     if len(unsure):

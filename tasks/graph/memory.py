@@ -1,5 +1,10 @@
 """Memory as arithmetic: bytes that a task of each step needs, so that a partition can be sized before it is made."""
 
+from collections.abc import Callable
+
+from pumascale.tasks.graph import exact
+from pumascale.tasks.graph.knn import THREADS, most_compared
+
 IMPORTS = 450 * 2**20  # Python, NumPy, numba with its compiled code, pynndescent, Dask
 SAFE_SHARE = 0.6  # of a worker's limit: Dask pauses a worker at 0.8 and kills it at 0.95
 DISTANCES = 3 * 64 * 2**20  # of some rows to all pivots or samples, with float64 products and what is sorted
@@ -13,10 +18,23 @@ def projected_block(block_rows: int, n_features: int, n_neighbors: int, overlap:
     return IMPORTS + max(assigned, scattered, merged)
 
 
-def projected_neighbors(n_rows: int, n_features: int, n_neighbors: int) -> int:
-    """Bytes that the local neighbours of a partition need at their peak.
+def projected_neighbors(n_rows: int, n_features: int, n_neighbors: int, metric: str) -> int:
+    """Bytes that the local neighbours of a partition need at their peak, whichever way so many rows go."""
+    is_compared = n_rows <= most_compared(metric)
+    return (projected_compared if is_compared else projected_searched)(n_rows, n_features, n_neighbors)
 
-    Rows as they were read and as pynndescent's normalised copy, its heap of (index, distance, flag), candidates in both
+
+def projected_compared(n_rows: int, n_features: int, n_neighbors: int) -> int:
+    """Bytes for comparing by products: rows as read, as float32, as points and centred; lists and tiles per thread."""
+    lists, tiles = 8 * (n_neighbors + exact.SPARE), 4 * exact.TILE * (exact.TILE + 2 * n_features)
+    per_row = 16 * n_features + THREADS * lists + 24 * n_neighbors
+    return IMPORTS + n_rows * per_row + THREADS * tiles
+
+
+def projected_searched(n_rows: int, n_features: int, n_neighbors: int) -> int:
+    """Bytes for a search by pynndescent.
+
+    Rows as they were read and as its normalised copy, its heap of (index, distance, flag), candidates in both
     directions, trees and update buffers (max_candidates 2 n_neighbors, at most 60), and our own result.
     """
     k, candidates = n_neighbors + 1, min(60, 2 * n_neighbors)
@@ -30,22 +48,26 @@ def projected_edges(n_rows: int, n_features: int, n_neighbors: int) -> int:
     return IMPORTS + n_rows * (160 * n_neighbors + 3 * 4 * n_features)
 
 
-def projected_peak(n_rows: int, block_rows: int, n_features: int, n_neighbors: int, overlap: int) -> int:
+def projected_peak(n_rows: int, block_rows: int, n_features: int, n_neighbors: int, overlap: int, metric: str) -> int:
     """Bytes that a worker needs at most, for partitions of `n_rows` and blocks of `block_rows` rows."""
     return max(
         projected_block(block_rows, n_features, n_neighbors, overlap),
-        projected_neighbors(n_rows, n_features, n_neighbors),
+        projected_neighbors(n_rows, n_features, n_neighbors, metric),
         projected_edges(n_rows, n_features, n_neighbors),
     )
 
 
-def default_partition_rows(worker_memory: int | None, n_features: int, n_neighbors: int) -> int:
+def default_partition_rows(worker_memory: int | None, n_features: int, n_neighbors: int, metric: str) -> int:
     """Most rows of a partition that a worker with `worker_memory` bytes can take; 1,000,000 where no limit is known."""
     if worker_memory is None:
         return 1_000_000
-    most = SAFE_SHARE * worker_memory
-    rooms = (projected_neighbors, projected_edges)
-    fixed = [room(0, n_features, n_neighbors) for room in rooms]
-    per_row = [room(1, n_features, n_neighbors) - none for room, none in zip(rooms, fixed, strict=True)]
-    fitting = min((most - none) / each for none, each in zip(fixed, per_row, strict=True))
-    return max(4 * n_neighbors, int(fitting))
+    compared, searched, joined = (
+        _most_rows(room, SAFE_SHARE * worker_memory, n_features, n_neighbors)
+        for room in (projected_compared, projected_searched, projected_edges)
+    )
+    return max(4 * n_neighbors, min(max(searched, min(compared, most_compared(metric))), joined))
+
+
+def _most_rows(room: Callable[[int, int, int], int], most: float, n_features: int, n_neighbors: int) -> int:
+    none, one = (room(n_rows, n_features, n_neighbors) for n_rows in (0, 1))
+    return int((most - none) / (one - none))

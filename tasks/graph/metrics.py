@@ -30,6 +30,7 @@ BINARY = {
 }
 CONVERTED = 4096  # rows at once
 EUCLIDEAN = {"euclidean", "l2"}
+OF_PRODUCTS = EUCLIDEAN | {"cosine"}  # distances that products of matrices give
 NON_NEGATIVE = {
     "hellinger",
     "jensen_shannon",
@@ -55,7 +56,7 @@ NOT_SERVED = {
 
 def check_metric(metric: str, name: str = "graph.metric", also: tuple[str, ...] = ()) -> None:
     """Refuse a metric that pynndescent does not have (nor `also` holds), with the nearest one that it has."""
-    if metric in EUCLIDEAN | {"cosine"}:
+    if metric in OF_PRODUCTS:
         return
     if metric in NOT_SERVED:
         raise InputError(

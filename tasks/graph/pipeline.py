@@ -40,6 +40,7 @@ def build(
     *,
     run: Runner,
     worker_memory: int | None = None,
+    n_workers: int = 1,
     on_progress: OnProgress = _silent,
 ) -> dict[str, Any]:
     """Write the whole graph of `source` at `place`, all but the commit.
@@ -50,6 +51,8 @@ def build(
         ``run(function, items)`` yields results in any order: the builtin `map`, or a cluster's.
     worker_memory : int, optional
         Bytes that one task may use: bounds the rows per partition.
+    n_workers : int
+        How many share a host's cores; the graph is the same for any number.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def build(
     if (finished := done.finished()) is not None:
         urls.remove_tree(urls.join(place, "scratch"))
         return finished
-    plan = as_begun(make_plan(source, place, parameters, worker_memory), done)
+    plan = as_begun(make_plan(source, place, parameters, worker_memory, n_workers), done)
     create_store(plan)
     plan = partition(plan, done)
     if parameters.precomputed_knn:

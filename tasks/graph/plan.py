@@ -1,5 +1,6 @@
 """What a build is about: the places, the row blocks, the partitions; small, frozen, and sent along with every task."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,13 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pumascale.tasks.graph.knn import PRODUCTS_BELOW_ALONE
 from pumascale.tasks.graph.memory import default_partition_rows
+from pumascale.tasks.graph.metrics import OF_PRODUCTS
 from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays, chunk_objects, shards, sources, urls
 
 MOST_BLOCK_BYTES = 64 * 2**20
 MOST_RANGE_BYTES = 32 * 2**20  # read whole for some of its rows: picking them out of their chunks costs more
 N_VISITS = 3  # cells that a row visits, see `pivots`
+ROWS_IN_CELLS = 16384  # most of a small partition
+MOST_IN_CELLS = 4_000_000  # rows: to find their cells among all pivots grows with the square
+MOST_THREADS = 16  # each keeps lists of its own
 LEAST_BLOCKS = 8  # where there are rows enough: every one of some workers has work, and about as much of it
 
 
@@ -29,6 +35,7 @@ class Plan:
     most_rows: int  # of a partition
     block_rows: int
     parameters: GraphParameters
+    n_at_once: int = 1  # partitions that are worked on with the cores of one host
 
     def member(self, name: str) -> str:
         """URL of an array over all rows."""
@@ -45,6 +52,11 @@ class Plan:
     def blocks(self) -> list[tuple[int, int]]:
         """(start, stop) of the blocks of rows."""
         return arrays.row_blocks(self.n_rows, self.block_rows)
+
+    @property
+    def n_threads(self) -> int:
+        """Of a task whose result they do not change: its share of the cores that this process may use."""
+        return min(MOST_THREADS, max(1, len(os.sched_getaffinity(0)) // self.n_at_once))
 
     @property
     def overlap(self) -> int:
@@ -87,15 +99,44 @@ class BlockTask:
         return self.start // self.plan.block_rows
 
 
-def make_plan(source: str, place: str, parameters: GraphParameters, worker_memory: int | None) -> Plan:
-    """Plan the build: one partition where the data fits a worker, else as many as the bound on their rows asks for."""
+def make_plan(
+    source: str,
+    place: str,
+    parameters: GraphParameters,
+    worker_memory: int | None,
+    n_workers: int = 1,
+) -> Plan:
+    """Plan the build: one partition of few rows, small ones of more, of most as many as memory asks for.
+
+    Parameters
+    ----------
+    worker_memory : int, optional
+        Bytes that one task may use.
+    n_workers : int
+        How many share a host's cores.
+    """
     shape = sources.open_source(source).shape
     n_features = int(np.prod(shape[1:]))
-    bound = parameters.partition_rows or default_partition_rows(worker_memory, n_features, parameters.n_neighbors)
+    bound = _most_rows(shape[0], n_features, parameters, worker_memory)
     n_partitions = parameters.n_partitions or _enough_partitions(shape[0], bound, parameters.overlap)
     row_bytes = max(8 * parameters.n_neighbors, 4 * n_features)
     block_rows = max(1024, min(MOST_BLOCK_BYTES // row_bytes, shape[0] // LEAST_BLOCKS) // 1024 * 1024)
-    return Plan(source, place, shape[0], n_features, n_partitions, bound, block_rows, parameters)
+    at_once = min(n_workers, n_partitions)
+    return Plan(source, place, shape[0], n_features, n_partitions, bound, block_rows, parameters, at_once)
+
+
+def is_in_cells(n_rows: int, parameters: GraphParameters) -> bool:
+    """Whether the rows come in small partitions by default, for all workers at once and with nothing to compile."""
+    asked = parameters.n_partitions or parameters.partition_rows or parameters.precomputed_knn
+    return not asked and parameters.metric in OF_PRODUCTS and PRODUCTS_BELOW_ALONE < n_rows <= MOST_IN_CELLS
+
+
+def _most_rows(n_rows: int, n_features: int, parameters: GraphParameters, worker_memory: int | None) -> int:
+    """Of a partition."""
+    if parameters.partition_rows:
+        return parameters.partition_rows
+    fitting = default_partition_rows(worker_memory, n_features, parameters.n_neighbors, parameters.metric)
+    return min(fitting, ROWS_IN_CELLS) if is_in_cells(n_rows, parameters) else fitting
 
 
 def _enough_partitions(n_rows: int, bound: int, overlap: int) -> int:

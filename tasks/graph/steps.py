@@ -26,6 +26,7 @@ def local_neighbors(task: PartitionTask) -> dict[str, Any]:
         parameters.metric_kwds,
         angular_rp_forest=parameters.angular_rp_forest,
         random_state=parameters.random_state + task.partition,
+        n_threads=plan.n_threads,
         cells=None if plan.n_partitions == 1 else read_cells(plan, task.partition),
     )
     found = np.where(indices >= 0, ids[indices], -1)

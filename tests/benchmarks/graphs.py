@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.compute.bounded_map import bounded_map
-from pumascale.tasks.compute.cluster import open_client, worker_memory
+from pumascale.tasks.compute.cluster import open_client, worker_memory, workers_per_host
 from pumascale.tasks.graph import knn, pipeline
 from pumascale.tasks.graph.recall import draw_sample, recall_per_row
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
@@ -64,7 +64,10 @@ def ours(folder: Path, n_partitions: int, overlap: int, n_workers: int) -> Figur
             pipeline.build(str(folder / "small"), str(folder / f"warm-{n_workers}-{at}"), small, run=run)
         started = time.perf_counter()
         place = str(folder / f"graph-{n_workers}")
-        manifest = pipeline.build(str(folder / "rows"), place, asked, run=run, worker_memory=worker_memory(client))
+        manifest = pipeline.build(
+            str(folder / "rows"), place, asked, run=run, worker_memory=worker_memory(client),
+            n_workers=workers_per_host(client),
+        )  # fmt: skip
         seconds = time.perf_counter() - started
         peak = max(client.run(peak_gb).values())
     steps = manifest["seconds_per_step"]

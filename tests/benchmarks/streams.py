@@ -88,13 +88,15 @@ def build(source: str, graph: str, parameters: Any, n_workers: int | None = None
     from functools import partial
 
     from pumascale.tasks.compute.bounded_map import bounded_map
-    from pumascale.tasks.compute.cluster import open_client, worker_memory
+    from pumascale.tasks.compute.cluster import open_client, worker_memory, workers_per_host
     from pumascale.tasks.graph import pipeline
     from pumascale.tasks.parameters import ComputeParameters
 
     with open_client(ComputeParameters(n_workers=n_workers)) as client:
         run, memory = partial(bounded_map, client), worker_memory(client)
-        manifest = pipeline.build(source, graph, parameters, run=run, worker_memory=memory)
+        manifest = pipeline.build(
+            source, graph, parameters, run=run, worker_memory=memory, n_workers=workers_per_host(client)
+        )
     manifests.commit(graph, manifest)
     return manifest
 

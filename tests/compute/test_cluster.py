@@ -12,7 +12,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from pumascale.tasks.compute.bounded_map import bounded_map
-from pumascale.tasks.compute.cluster import _default_workers, open_client, worker_memory
+from pumascale.tasks.compute.cluster import _default_workers, open_client, worker_memory, workers_per_host
 from pumascale.tasks.parameters import ComputeParameters
 from pumascale.tasks.storage.errors import InputError
 from tests.compute import jobs
@@ -23,6 +23,10 @@ def test_workers_are_processes_of_one_thread_with_a_memory_limit(client: Client)
     assert [worker["nthreads"] for worker in workers] == [1, 1]
     assert os.getpid() not in client.run(os.getpid).values()
     assert worker_memory(client) == 1_000_000_000
+
+
+def test_workers_know_how_many_share_the_cores(client: Client) -> None:
+    assert workers_per_host(client) == 2
 
 
 def test_it_is_nobodys_default_client(client: Client) -> None:
@@ -80,11 +84,15 @@ def test_workers_of_several_threads_do_one_task_at_a_time() -> None:
     assert all(first[1] <= second[0] for first, second in pairwise(spans))
 
 
-@pytest.mark.parametrize(("limit", "most"), [(None, 4), ("1GB", 4), ("4GB", 2), ("100GB", 1)])
-def test_the_local_workers_fit_the_machine(monkeypatch: pytest.MonkeyPatch, limit: str | None, most: int) -> None:
+@pytest.mark.parametrize(("limit", "cores", "most"), [
+    (None, 4, 3), ("1GB", 4, 4), ("4GB", 4, 2), ("100GB", 4, 1), (None, 1, 3), ("500MB", 1, 16),
+])  # fmt: skip
+def test_the_local_workers_fit_the_machine(
+    monkeypatch: pytest.MonkeyPatch, limit: str | None, cores: int, most: int
+) -> None:
     monkeypatch.setattr("pumascale.tasks.compute.cluster.MEMORY_LIMIT", 8 * 10**9)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
-    assert _default_workers(limit) == most
+    assert _default_workers(limit, cores) == most
 
 
 def test_any_cluster_class_with_adaptive_bounds() -> None:

@@ -32,16 +32,17 @@ def test_a_worker_stays_below_what_was_projected(tmp_path: Path) -> None:
         peak = max(client.run(peak_bytes).values())
     plan = make_plan(source, place, asked, None)
     largest = max(arrays.open_array(f"{place}/partitions/{part:06d}/rows").shape[0] for part in range(3))
-    projected = memory.projected_peak(largest, plan.block_rows, N_FEATURES, 15, plan.overlap)
+    projected = memory.projected_peak(largest, plan.block_rows, N_FEATURES, 15, plan.overlap, "euclidean")
     assert peak < projected < 2.5 * peak
 
 
-def test_a_memory_limit_makes_partitions_that_fit() -> None:
-    for limit in (2 * 2**30, 16 * 2**30):
-        n_rows = memory.default_partition_rows(limit, 384, 15)
-        assert memory.projected_neighbors(n_rows, 384, 15) <= limit
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan"])
+def test_a_memory_limit_makes_partitions_that_fit(metric: str) -> None:
+    for limit in (2**30, 2 * 2**30, 16 * 2**30):
+        n_rows = memory.default_partition_rows(limit, 384, 15, metric)
+        assert memory.projected_neighbors(n_rows, 384, 15, metric) <= limit
         assert memory.projected_edges(n_rows, 384, 15) <= limit
-    assert memory.default_partition_rows(4 * 2**30, 384, 15) > 100_000
+    assert memory.default_partition_rows(4 * 2**30, 384, 15, metric) > 100_000
 
 
 def test_partitions_keep_to_the_bound_that_the_memory_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

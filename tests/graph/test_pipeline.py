@@ -133,7 +133,7 @@ def test_a_killed_build_goes_on_in_its_partitions_on_workers_of_another_memory(
 ) -> None:
     source, asked = write_rows(tmp_path, digits), parameters()
     whole, place = str(tmp_path / "whole"), str(tmp_path / "graph")
-    small, large = (int(projected_neighbors(n_rows, 64, 15) / SAFE_SHARE) for n_rows in (800, 2000))
+    small, large = (int(projected_neighbors(n_rows, 64, 15, "euclidean") / SAFE_SHARE) for n_rows in (800, 2000))
     reference = pipeline.build(source, whole, asked, run=map, worker_memory=small)
     assert reference["n_partitions"] > 1
     with pytest.raises(KilledError):
