@@ -11,6 +11,9 @@ with nearly all of the near ones.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +31,7 @@ MOST_SAMPLED = 50_000
 KMEANS_STEPS = 5
 PIVOTS_PER_PARTITION = 16
 SAMPLED_PER_PIVOT = 64
-RANKS_AT_ONCE = 2**22  # 16 MB of them
+RANKS_AT_ONCE = 2**21  # 8 MB of them
 CENTROID_METRICS = {"euclidean", "l2", "sqeuclidean", "cosine", "correlation"}
 
 
@@ -37,7 +40,8 @@ def choose_pivots(task: PartitionTask) -> dict[str, Any]:
     plan = task.plan
     sample = _read_sample(plan)
     count = min(PIVOTS_PER_PARTITION * plan.n_partitions, len(sample))
-    pivots = choose(sample, count, plan.parameters.metric, plan.parameters.random_state)
+    n_threads = replace(plan, n_at_once=1).n_threads  # all others wait for this one task
+    pivots = choose(sample, count, plan.parameters.metric, plan.parameters.random_state, n_threads)
     nearest = np.concatenate([ranks.argmin(axis=1) for ranks in _ranks(plan, sample, pivots)])
     weights = np.bincount(nearest, minlength=len(pivots)).astype(np.float64) + 1e-3
     groups = group_pivots(pivots, weights, plan.n_partitions)
@@ -60,19 +64,27 @@ def _read_sample(plan: Plan) -> NDArray[np.float32]:
     return sample[finite_rows(sample)]
 
 
-def choose(sample: NDArray[np.float32], count: int, metric: str, seed: int) -> NDArray[np.float32]:
-    """k-means centroids where means make sense under the metric, else sampled rows themselves."""
+def choose(sample: NDArray[np.float32], count: int, metric: str, seed: int, n_threads: int = 1) -> NDArray[np.float32]:
+    """k-means centroids where means make sense under the metric, else sampled rows; the same for any `n_threads`."""
     generator = np.random.Generator(np.random.Philox(key=[seed, 4]))
     pivots = sample[np.sort(generator.choice(len(sample), count, replace=False))]
     if metric not in CENTROID_METRICS or count == len(sample):
         return pivots
-    # Neighbourhoods are asked for, not the best clusters: a few steps from random rows make them.
-    with threadpool_limits(1):  # several threads may round otherwise, and no two runs would agree
+    blocks = arrays.row_blocks(len(sample), max(1, RANKS_AT_ONCE // count))
+    # Neighbourhoods are asked for, not the best clusters: a few steps from random rows make them. BLAS with threads of
+    # its own may round otherwise, and no two runs would agree.
+    with threadpool_limits(1), ThreadPoolExecutor(n_threads) as pool:
         for _ in range(KMEANS_STEPS):
-            blocks = arrays.row_blocks(len(sample), max(1, RANKS_AT_ONCE // count))
-            nearest = [exact.ranks(sample[start:stop], pivots).argmin(axis=1) for start, stop in blocks]
-            pivots = _means(sample, np.concatenate(nearest), pivots)
+            nearest = pool.map(partial(_nearest_pivots, sample, pivots), blocks)
+            pivots = _means(sample, np.concatenate(list(nearest)), pivots)
     return pivots
+
+
+def _nearest_pivots(
+    sample: NDArray[np.float32], pivots: NDArray[np.float32], block: tuple[int, int]
+) -> NDArray[np.intp]:
+    start, stop = block
+    return np.asarray(exact.ranks(sample[start:stop], pivots).argmin(axis=1))
 
 
 @njit(cache=True)
@@ -180,6 +192,6 @@ def nearest_visits(
 
 
 def _ranks(plan: Plan, rows: NDArray[np.float32], pivots: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """How near rows are to all pivots, as many rows at a time as fit 16 MB."""
+    """How near rows are to all pivots, as many rows at a time as fit 8 MB."""
     for start, stop in arrays.row_blocks(len(rows), max(1, RANKS_AT_ONCE // len(pivots))):
         yield rank_block(rows[start:stop], pivots, plan.parameters.metric, plan.parameters.metric_kwds)

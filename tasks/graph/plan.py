@@ -14,7 +14,8 @@ from pumascale.tasks.graph.metrics import OF_PRODUCTS
 from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays, chunk_objects, shards, sources, urls
 
-MOST_BLOCK_BYTES = 64 * 2**20
+LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 16 * 2**20, 64 * 2**20
+MANY_BLOCKS = 512  # from so many on they grow, so that fewer objects are read by each partition
 MOST_RANGE_BYTES = 32 * 2**20  # read whole for some of its rows: picking them out of their chunks costs more
 N_VISITS = 3  # cells that a row visits, see `pivots`
 ROWS_IN_CELLS = 16384  # most of a small partition
@@ -119,10 +120,14 @@ def make_plan(
     n_features = int(np.prod(shape[1:]))
     bound = _most_rows(shape[0], n_features, parameters, worker_memory)
     n_partitions = parameters.n_partitions or _enough_partitions(shape[0], bound, parameters.overlap)
-    row_bytes = max(8 * parameters.n_neighbors, 4 * n_features)
-    block_rows = max(1024, min(MOST_BLOCK_BYTES // row_bytes, shape[0] // LEAST_BLOCKS) // 1024 * 1024)
+    block_rows = _block_rows(shape[0], max(8 * parameters.n_neighbors, 4 * n_features))
     at_once = min(n_workers, n_partitions)
     return Plan(source, place, shape[0], n_features, n_partitions, bound, block_rows, parameters, at_once)
+
+
+def _block_rows(n_rows: int, row_bytes: int) -> int:
+    most = min(MOST_BLOCK_BYTES, max(LEAST_BLOCK_BYTES, n_rows * row_bytes // MANY_BLOCKS)) // row_bytes
+    return max(1024, min(most, n_rows // LEAST_BLOCKS) // 1024 * 1024)
 
 
 def is_in_cells(n_rows: int, parameters: GraphParameters) -> bool:

@@ -28,11 +28,13 @@ def test_rows_are_at_home_at_the_nearest_pivot_of_the_nearest_groups_and_visit_t
         assert visit == others + [-1] * (4 - len(others))
 
 
-def test_pivots_of_clusters_are_their_means() -> None:
+def test_pivots_of_clusters_are_their_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pivots, "RANKS_AT_ONCE", 40 * 64)  # so that there are blocks for several threads
     random = np.random.default_rng(0)
     centers = random.normal(scale=50, size=(5, 3))
     sample = (centers[np.arange(400) % 5] + random.normal(size=(400, 3))).astype(np.float32)
     found = pivots.choose(sample, 40, "euclidean", 0)
+    np.testing.assert_array_equal(found, pivots.choose(sample, 40, "euclidean", 0, n_threads=3))
     nearest = np.linalg.norm(sample[:, None] - found[None], axis=2).argmin(axis=1)
     for pivot in np.unique(nearest):
         np.testing.assert_allclose(found[pivot], sample[nearest == pivot].mean(axis=0), atol=0.5)
