@@ -32,7 +32,7 @@ def pair_distances(
         difference = a.astype(np.float64) - b
         return np.asarray(np.einsum("ij,ij->i", difference, difference))
     if metric == "cosine":
-        one, other = _unit(a), _unit(b)
+        one, other = unit(a), unit(b)
         zeros = ~one.any(axis=1) & ~other.any(axis=1)
         return np.where(zeros, 0.0, 1.0 - np.einsum("ij,ij->i", one, other))
     pairwise, arguments = _compiled(metric), _arguments(metric_kwds)
@@ -47,6 +47,12 @@ def rounding(distances: NDArray[np.float64], queries: NDArray[np.float32], metri
     return np.asarray(np.full_like(distances, 1e-12) if metric == "cosine" else 1e-6 * np.abs(distances))
 
 
+def except_itself(distances: NDArray[Any], own: NDArray[np.int64]) -> None:
+    """Set the distance of query i to row own[i] to infinity, in place; -1: there is no such row."""
+    here = np.flatnonzero(own >= 0)
+    distances[here, own[here]] = np.inf
+
+
 def _squared_euclidean(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """(-2 a, |a|^2, 1) . (b, 1, |b|^2), about the queries' mean, so that no second pass over the block is needed."""
     center = queries.mean(axis=0, dtype=np.float64)
@@ -58,13 +64,14 @@ def _squared_euclidean(queries: NDArray[np.float32], rows: NDArray[np.float32]) 
 
 def _cosine(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """1 - cos; as in pynndescent, 0 between two rows of zeros and 1 between one of them and another."""
-    a, b = _unit(queries), _unit(rows)
+    a, b = unit(queries), unit(rows)
     distances = 1.0 - a @ b.T
     distances[np.ix_(~a.any(axis=1), ~b.any(axis=1))] = 0.0
     return np.asarray(distances)
 
 
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+def unit(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Rows of length 1, float64; those of zeros stay."""
     norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     return np.asarray(rows / np.where(norms > 0, norms, 1.0))
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.quality.distances import EUCLIDEAN, distance_block, rounding
+from pumascale.tasks.quality.distances import EUCLIDEAN, distance_block, except_itself, rounding
 from pumascale.tasks.quality.edge_loss import Fit, edge_loss, keep_nearest, strengths
-from pumascale.tasks.quality.ranks import except_itself
+from pumascale.tasks.quality.ranks import places
 from pumascale.tasks.quality.rows import Candidates, all_but, candidate_blocks, draw
 from pumascale.tasks.storage import sources
 from pumascale.tasks.storage.errors import InputError
@@ -161,7 +161,7 @@ def nearest_rows(
     for block, rows in candidate_blocks(trained, candidates, len(queries)):
         usable = np.isfinite(rows).all(axis=1)
         distances = distance_block(queries, rows[usable], metric, metric_kwds)
-        except_itself(distances, known, block[usable])
+        except_itself(distances, places(known, block[usable]))
         keep_nearest(best, ids, distances, block[usable])
     best[~whole] = np.nan
     best -= rounding(best, queries, metric)

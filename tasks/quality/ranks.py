@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.quality.distances import distance_block, pair_distances, rounding
+from pumascale.tasks.quality.distances import pair_distances, rounding
+from pumascale.tasks.quality.nearer import Nearer
 from pumascale.tasks.quality.rows import Candidates, candidate_blocks
 from pumascale.tasks.storage.rows import read_ids
 
@@ -40,14 +41,11 @@ def data_ranks(
     queries = read_ids(array, ids)
     limits = neighbor_distances(array, queries, candidates, neighbors, metric, metric_kwds)
     limits = np.sort(limits - rounding(limits, queries, metric), axis=1)
-    # counts[i, j]: candidates below limit j but not below limit j - 1
-    counts = np.zeros((len(ids), neighbors.shape[1] + 1), np.int64)
+    nearer = Nearer(queries, limits, metric, metric_kwds)
     for block, rows in candidate_blocks(array, candidates, len(ids)):
-        distances = distance_block(queries, rows, metric, metric_kwds)
-        except_itself(distances, ids, block)
-        _count(counts, distances, limits)
+        nearer.add(rows, places(ids, block))
         on_progress("quality", int(block[-1]) + 1, array.shape[0])
-    return np.asarray(1 + np.cumsum(counts[:, :-1], axis=1))
+    return np.asarray(1 + np.cumsum(nearer.counts[:, :-1], axis=1))
 
 
 def neighbor_distances(
@@ -72,14 +70,9 @@ def neighbor_distances(
     return result.reshape(neighbors.shape)
 
 
-def except_itself(distances: NDArray[Any], ids: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
-    """Set the distance of a row to itself to infinity, in place; both `ids` and `columns` ascending."""
-    _, row, column = np.intersect1d(ids, columns, assume_unique=True, return_indices=True)
-    distances[row, column] = np.inf
-
-
-def _count(counts: NDArray[np.int64], distances: NDArray[Any], limits: NDArray[np.float64]) -> None:
-    """Add to each row's counts; most candidates lie beyond the last limit, and one comparison leaves them out."""
-    for row, limit, count in zip(distances, limits, counts, strict=True):
-        near = row[row < limit[-1]]
-        count += np.bincount(np.searchsorted(limit, near, side="right"), minlength=len(count))
+def places(ids: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where in `among` each id is, int64 as `ids`, -1: nowhere; both ascending."""
+    if len(among) == 0:
+        return np.full(len(ids), -1)
+    at = np.minimum(np.searchsorted(among, ids), len(among) - 1)
+    return np.where(among[at] == ids, at, -1)
