@@ -34,6 +34,8 @@ class Server:
         self.api = f"{self.ui}/api"
         self.folder = folder
         own = {"PREFECT_HOME": str(folder / "home"), "PREFECT_API_URL": self.api, "PYTHONPATH": str(ROOT)}
+        # Whatever else this process has imported: the command line, for one, is silent about Prefect.
+        own |= {"PREFECT_LOGGING_LEVEL": "INFO"}
         quick = {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_RUNNER_POLL_FREQUENCY": "2"}
         quick |= {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
         # Prefect's shortest heartbeat; what the runs of these tests import comes by PYTHONPATH.
