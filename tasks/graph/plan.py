@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,9 +185,13 @@ def create_store(plan: Plan) -> None:
 
 def read(url: str, rows: slice = slice(None)) -> NDArray[Any]:
     """Consecutive rows of an array."""
-    array = shards.open_sharded(url) or arrays.open_array(url)
+    array = _open(url)
     start, stop, _ = rows.indices(array.shape[0])
     return _read(array, url, start, stop)
+
+
+def _open(url: str) -> Any:
+    return shards.open_sharded(url) or arrays.open_array(url)
 
 
 def _read(array: Any, url: str, start: int, stop: int) -> NDArray[Any]:
@@ -196,6 +201,14 @@ def _read(array: Any, url: str, start: int, stop: int) -> NDArray[Any]:
         except chunk_objects.DAMAGED:  # Zarr's way says what is lost
             array = arrays.open_array(url)
     return arrays.read_rows(array, start, stop, array.dtype)
+
+
+def _take(array: Any, url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
+    """The rows `ids`, ascending."""
+    if isinstance(array, shards.Sharded):
+        with suppress(*chunk_objects.DAMAGED):
+            return array.take(ids)
+    return np.asarray(arrays.read_ids(arrays.open_array(url), ids))
 
 
 def write(url: str, start: int, rows: NDArray[Any]) -> None:
@@ -214,7 +227,7 @@ def gather(url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
 
 def lines(url: str, ids: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Rows of an array, and where among them each of `ids` is found; near ids are read as one range."""
-    array = shards.open_sharded(url) or arrays.open_array(url)
+    array = _open(url)
     first, last = (int(ids.min()), int(ids.max()) + 1) if len(ids) else (0, 0)
     row_bytes = int(array.dtype.itemsize * np.prod(array.shape[1:]))
     if (last - first) * row_bytes <= MOST_RANGE_BYTES:
@@ -222,4 +235,4 @@ def lines(url: str, ids: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.in
     if len(ids) == last - first and np.array_equal(ids, np.arange(first, last)):
         return _read(array, url, first, last), ids - first
     once, at = np.unique(ids, return_inverse=True)
-    return np.asarray(arrays.read_ids(arrays.open_array(url), once)), at
+    return _take(array, url, once), at

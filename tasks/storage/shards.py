@@ -42,6 +42,16 @@ class Sharded:
                 rows[low - start : high - start] = chunk[low - first : high - first]
         return rows
 
+    def take(self, ids: NDArray[np.int64]) -> NDArray[Any]:
+        """The rows `ids`, ascending, a shard at a time; raises as `read` does."""
+        rows = np.empty((len(ids), *self.shape[1:]), self.dtype)
+        shards, begins = np.unique(ids // self.shard_rows, return_index=True)
+        for shard, part in zip(shards.tolist(), np.split(ids, begins[1:]), strict=True):
+            for first, chunk in self._chunks(shard, int(part[0]), int(part[-1]) + 1):
+                low, high = np.searchsorted(ids, (first, first + len(chunk)))
+                rows[low:high] = chunk[ids[low:high] - first]
+        return rows
+
     def _chunks(self, shard: int, start: int, stop: int) -> Iterator[tuple[int, NDArray[Any]]]:
         """The inner chunks of a shard that hold rows from `start` to `stop`: their first row, and their content."""
         begin, size = shard * self.shard_rows, self.chunk_rows
