@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import dask
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
@@ -26,6 +27,9 @@ from pumascale.tasks.storage.errors import InputError
 CONNECT_SECONDS = 10
 CORES_PER_WORKER = 4  # that a task's own threads use
 LEAST_MEMORY = 2 * 2**30  # of a local worker, where nobody asked for another
+# Dask has the C library give each freed array back to the system, and have it back page by page: 45 % more CPU time for
+# a graph than with 32 MB of it kept, in one arena, which is a tenth more memory.
+ALLOCATION = {"MALLOC_TRIM_THRESHOLD_": 2**25, "MALLOC_MMAP_THRESHOLD_": 2**24, "MALLOC_ARENA_MAX": 1}
 MAIN_GUARD = "A script that calls pumascale needs its calls below `if __name__ == '__main__':`."
 
 
@@ -59,15 +63,17 @@ def _make_cluster(parameters: ComputeParameters, cores_per_worker: int) -> Any:
         return cluster
     _refuse_to_start_in_a_worker()
     n_workers = parameters.n_workers or _default_workers(parameters.memory_limit, cores_per_worker)
+    environment = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in ALLOCATION.items()}
     try:
-        return LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=1,
-            memory_limit=parameters.memory_limit or MEMORY_LIMIT // n_workers,
-            dashboard_address="127.0.0.1:0",  # a free port: None still takes 8787
-            scheduler_kwargs={"dashboard": False},
-            silence_logs=logging.WARNING,
-        )
+        with dask.config.set(environment):
+            return LocalCluster(
+                n_workers=n_workers,
+                threads_per_worker=1,
+                memory_limit=parameters.memory_limit or MEMORY_LIMIT // n_workers,
+                dashboard_address="127.0.0.1:0",  # a free port: None still takes 8787
+                scheduler_kwargs={"dashboard": False},
+                silence_logs=logging.WARNING,
+            )
     except RuntimeError as error:
         raise InputError(f"The worker processes did not start ({error}). {MAIN_GUARD}") from error
 

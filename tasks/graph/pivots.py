@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pumascale.tasks.graph import exact
+from pumascale.tasks.graph.knn import most_compared
 from pumascale.tasks.graph.metrics import rank_block
 from pumascale.tasks.graph.plan import N_VISITS, PartitionTask, Plan, read
 from pumascale.tasks.storage import arrays, sources
@@ -30,6 +31,7 @@ from pumascale.tasks.storage.finite import finite_rows
 MOST_SAMPLED = 50_000
 KMEANS_STEPS = 5
 PIVOTS_PER_PARTITION = 16
+ROWS_PER_CELL = 256
 SAMPLED_PER_PIVOT = 64
 RANKS_AT_ONCE = 2**21  # 8 MB of them
 CENTROID_METRICS = {"euclidean", "l2", "sqeuclidean", "cosine", "correlation"}
@@ -39,7 +41,7 @@ def choose_pivots(task: PartitionTask) -> dict[str, Any]:
     """Choose pivots from a sample and group them; into scratch: `pivots` (m, n_features) by group, `groups` (m,)."""
     plan = task.plan
     sample = _read_sample(plan)
-    count = min(PIVOTS_PER_PARTITION * plan.n_partitions, len(sample))
+    count = min(_n_pivots(plan), len(sample))
     n_threads = replace(plan, n_at_once=1).n_threads  # all others wait for this one task
     pivots = choose(sample, count, plan.parameters.metric, plan.parameters.random_state, n_threads)
     nearest = np.concatenate([ranks.argmin(axis=1) for ranks in _ranks(plan, sample, pivots)])
@@ -51,12 +53,18 @@ def choose_pivots(task: PartitionTask) -> dict[str, Any]:
     return {"n_pivots": len(pivots)}
 
 
+def _n_pivots(plan: Plan) -> int:
+    """So many that partitions are balanced, and that those whose rows are compared in cells have small ones."""
+    are_compared = plan.n_rows * plan.overlap <= plan.n_partitions * most_compared(plan.parameters.metric)
+    return max(PIVOTS_PER_PARTITION * plan.n_partitions, plan.n_rows // ROWS_PER_CELL if are_compared else 0)
+
+
 def _read_sample(plan: Plan) -> NDArray[np.float32]:
     """Rows of a few random blocks: reading scattered rows would read every chunk."""
     array = sources.open_source(plan.source)
     generator = np.random.Generator(np.random.Philox(key=[plan.parameters.random_state, 3]))
     step = 256
-    size = min(MOST_SAMPLED, SAMPLED_PER_PIVOT * PIVOTS_PER_PARTITION * plan.n_partitions)
+    size = min(MOST_SAMPLED, SAMPLED_PER_PIVOT * _n_pivots(plan))
     starts = np.arange(0, plan.n_rows, step)
     chosen = np.sort(generator.permutation(starts)[: -(-size // step)])
     parts = [arrays.read_rows(array, int(at), min(int(at) + step, plan.n_rows)) for at in chosen]

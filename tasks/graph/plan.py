@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.graph.knn import PRODUCTS_BELOW_ALONE
+from pumascale.tasks.graph.knn import PRODUCTS_BELOW, PRODUCTS_BELOW_ALONE
 from pumascale.tasks.graph.memory import default_partition_rows
 from pumascale.tasks.graph.metrics import OF_PRODUCTS
 from pumascale.tasks.parameters import GraphParameters
@@ -18,8 +18,7 @@ from pumascale.tasks.storage import arrays, chunk_objects, shards, sources, urls
 LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 16 * 2**20, 64 * 2**20
 MANY_BLOCKS = 512  # from so many on they grow, so that fewer objects are read by each partition
 MOST_RANGE_BYTES = 32 * 2**20  # read whole for some of its rows: picking them out of their chunks costs more
-N_VISITS = 3  # cells that a row visits, see `pivots`
-ROWS_IN_CELLS = 16384  # most of a small partition
+N_VISITS = 4  # cells that a row visits, see `pivots`
 MOST_IN_CELLS = 4_000_000  # rows: to find their cells among all pivots grows with the square
 MOST_THREADS = 16  # each keeps lists of its own
 LEAST_BLOCKS = 8  # where there are rows enough: every one of some workers has work, and about as much of it
@@ -120,7 +119,7 @@ def make_plan(
     shape = sources.open_source(source).shape
     n_features = int(np.prod(shape[1:]))
     bound = _most_rows(shape[0], n_features, parameters, worker_memory)
-    n_partitions = parameters.n_partitions or _enough_partitions(shape[0], bound, parameters.overlap)
+    n_partitions = parameters.n_partitions or enough_partitions(shape[0], bound, parameters.overlap)
     block_rows = _block_rows(shape[0], max(8 * parameters.n_neighbors, 4 * n_features))
     at_once = min(n_workers, n_partitions)
     return Plan(source, place, shape[0], n_features, n_partitions, bound, block_rows, parameters, at_once)
@@ -142,10 +141,10 @@ def _most_rows(n_rows: int, n_features: int, parameters: GraphParameters, worker
     if parameters.partition_rows:
         return parameters.partition_rows
     fitting = default_partition_rows(worker_memory, n_features, parameters.n_neighbors, parameters.metric)
-    return min(fitting, ROWS_IN_CELLS) if is_in_cells(n_rows, parameters) else fitting
+    return min(fitting, PRODUCTS_BELOW) if is_in_cells(n_rows, parameters) else fitting
 
 
-def _enough_partitions(n_rows: int, bound: int, overlap: int) -> int:
+def enough_partitions(n_rows: int, bound: int, overlap: int) -> int:
     """One, or so many that with overlap they stay a third below the bound on average: sizes vary."""
     return 1 if n_rows <= bound else max(overlap + 1, -(-3 * n_rows * overlap // (2 * bound)))
 

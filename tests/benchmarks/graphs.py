@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 from pumascale.tasks.compute.bounded_map import bounded_map
 from pumascale.tasks.compute.cluster import open_client, worker_memory, workers_per_host
 from pumascale.tasks.graph import knn, pipeline
+from pumascale.tasks.graph.plan import enough_partitions
 from pumascale.tasks.graph.recall import draw_sample, recall_per_row
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
 from pumascale.tasks.storage import arrays
 
 N_NEIGHBORS = 15
-ROWS_PER_PARTITION = 4000  # so the memory of a worker stays what it is while the rows grow
 UNION_STEPS = ("memberships", "edges", "isolated")
 Figures = dict[str, Any]
 
@@ -145,7 +145,7 @@ def compare(data: Path | None, sizes: list[int], asked: int | None, overlap: int
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             rows = write_rows(folder, data, size)
-            n_partitions = asked or max(16, rows // ROWS_PER_PARTITION)
+            n_partitions = asked or max(16, enough_partitions(rows, knn.PRODUCTS_BELOW, overlap))
             first: Figures = {}
             for label, contender in CONTENDERS.items():
                 # All on the same cores, but for the one worker on half of them that two workers are compared with.
@@ -171,7 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--rows", default="100000,300000,1000000", help="sizes of the mixture")
-    parser.add_argument("--partitions", type=int, help="by default one per 4,000 rows, at least 16")
+    parser.add_argument("--partitions", type=int, help="by default as many as the room itself takes, at least 16")
     parser.add_argument("--overlap", type=int, default=GraphParameters().overlap, help="partitions that a row joins")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     asked = parser.parse_args()
