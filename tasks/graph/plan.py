@@ -175,6 +175,7 @@ def create_store(plan: Plan) -> None:
         "rhos": ((n_rows,), np.float32),
         "isolated": ((n_rows,), np.bool_),
         "scratch/strongest_of": ((n_rows,), np.float32),
+        "scratch/settled": ((n_rows, k), np.bool_),
         "scratch/partitions_of": ((n_rows, plan.overlap), np.int32),
         "scratch/cells_of": ((n_rows, plan.overlap + N_VISITS), np.int32),
     }

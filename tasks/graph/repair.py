@@ -17,12 +17,12 @@ from pumascale.tasks.graph import exact
 from pumascale.tasks.graph.metrics import distances_of_squares, points_of_squares
 from pumascale.tasks.graph.pairs import places_in
 from pumascale.tasks.graph.partitions import flat, gather_data
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, partition_tasks, scratch_of
+from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, partition_tasks, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs
 from pumascale.tasks.graph.steps import best_neighbors, write_block, write_neighbors
 
-JOINED_AT_ONCE = 8192
-CANDIDATES_AT_ONCE = 2**22  # 16 MB of ids, and as much of distances
+JOINED_AT_ONCE = 16384
+CANDIDATES_AT_ONCE = 2**23  # 32 MB of ids, most of them none
 
 
 def repair_partition(task: PartitionTask) -> dict[str, Any]:
@@ -30,15 +30,16 @@ def repair_partition(task: PartitionTask) -> dict[str, Any]:
     plan = task.plan
     (ids,) = read_runs([plan.part(task.partition)], 0, ("rows",))
     k = plan.parameters.n_neighbors
-    step = max(1, min(JOINED_AT_ONCE, CANDIDATES_AT_ONCE // (2 * k * k)))
-    parts = [_join(plan, ids[at : at + step]) for at in range(0, len(ids), step)]
-    indices = np.concatenate([np.empty((0, k), np.int64), *(part[0] for part in parts)])
-    distances = np.concatenate([np.empty((0, k), np.float32), *(part[1] for part in parts)])
-    write_neighbors(plan, plan.scratch(f"repair-{task.turn}", task.name), ids, indices, distances)
-    return {"n_improved": int(sum(part[2] for part in parts))}
+    most = max(1, min(JOINED_AT_ONCE, CANDIDATES_AT_ONCE // (2 * k * k)))
+    parts = [_join(task, some) for some in np.array_split(ids, max(1, -(-len(ids) // most)))]
+    indices, distances, settled = (np.concatenate(part) for part in zip(*parts, strict=True))
+    write_neighbors(plan, plan.scratch(f"repair-{task.turn}", task.name), ids, indices, distances, settled=settled)
+    return {"n_improved": int((~settled & (indices >= 0)).any(axis=1).sum())}
 
 
-def _join(plan: Plan, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
+def _join(task: PartitionTask, ids: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+    """The rows' best neighbours after a look at their neighbours' ones, and which of them were theirs before."""
+    plan = task.plan
     known, distances = gather(plan.member("knn_indices"), ids), gather(plan.member("knn_dists"), ids)
     near = np.unique(known[known >= 0])
     further = gather(plan.member("knn_indices"), near)
@@ -46,12 +47,20 @@ def _join(plan: Plan, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArra
     rows, n_homes = _places(met, ids), plan.overlap if plan.n_partitions > 1 else 0
     cells = gather(plan.scratch("cells_of"), met) if n_homes else np.empty((len(met), 0), np.int32)
     lines_of, places = _places(near, known), _places(met, further)
-    lines = _with_reverse(rows, lines_of, places, len(met))
-    strangers = _strangers(rows, _places(met, known), places, lines, cells, n_homes)
+    settled = _settled(task, near)
+    lines = _with_reverse(rows, lines_of, _settled(task, ids), places, settled, len(met))
+    strangers = _strangers(rows, _places(met, known), places, settled, *lines, cells, n_homes)
     found = pair_distances(plan, met, rows, strangers)
     both = np.concatenate([known, np.where(strangers < 0, -1, met[strangers])], axis=1)
     better = best_neighbors(ids, both, np.concatenate([distances, found], axis=1), known.shape[1])
-    return *better, int((better[0] != known).any(axis=1).sum())
+    return *better, (better[0][:, :, None] == known[:, None, :]).any(axis=2)
+
+
+def _settled(task: PartitionTask, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which neighbours of the rows were there before the last pass, bool (m, k): two such steps lead to nobody new."""
+    if task.turn == 1:
+        return np.zeros((len(ids), task.plan.parameters.n_neighbors), bool)
+    return np.asarray(gather(task.plan.scratch("settled"), ids))
 
 
 def _places(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -60,24 +69,31 @@ def _places(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int
 
 @njit(cache=True)
 def _with_reverse(
-    rows: NDArray[np.int32], near: NDArray[np.int32], further: NDArray[np.int32], n_places: int
-) -> NDArray[np.int32]:
+    rows: NDArray[np.int32],
+    near: NDArray[np.int32],
+    settled: NDArray[np.bool_],
+    further: NDArray[np.int32],
+    further_settled: NDArray[np.bool_],
+    n_places: int,
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """To each row's neighbours `near` (m, k) up to k rows that it is a neighbour of, int32 (m, 2 k).
 
-    All are lines of `further`, whose entries are places, as the `rows` are.
+    All are lines of `further`, whose entries are places, as the `rows` are; and with each goes whether it is settled.
     """
     n_rows, k = near.shape
     both, count = np.full((n_rows, 2 * k), -1, np.int32), np.full(n_rows, k)
-    both[:, :k] = near
+    are_settled = np.zeros(both.shape, np.bool_)
+    both[:, :k], are_settled[:, :k] = near, settled
     row_of = np.full(n_places, -1, np.int32)
     row_of[rows] = np.arange(n_rows)
     for line in range(len(further)):
-        for place in further[line, 1:]:
+        for at in range(1, k):
+            place = further[line, at]
             row = row_of[place] if place >= 0 else -1
             if row >= 0 and count[row] < 2 * k:
-                both[row, count[row]] = line
+                both[row, count[row]], are_settled[row, count[row]] = line, further_settled[line, at]
                 count[row] += 1
-    return both
+    return both, are_settled
 
 
 @njit(cache=True)
@@ -85,11 +101,13 @@ def _strangers(
     rows: NDArray[np.int32],
     known: NDArray[np.int32],
     further: NDArray[np.int32],
+    further_settled: NDArray[np.bool_],
     near: NDArray[np.int32],
+    near_settled: NDArray[np.bool_],
     cells: NDArray[np.int32],
     n_homes: int,
 ) -> NDArray[np.int32]:
-    """Neighbours of neighbours that are none yet and have not met the row in a cell.
+    """Neighbours of neighbours that are none yet, and have met the row neither in a cell nor in an earlier pass.
 
     Parameters
     ----------
@@ -97,6 +115,8 @@ def _strangers(
         The rows, their neighbours, and the neighbours' neighbours, as places in `cells`; -1: none.
     near : int32 (m, l)
         Whose neighbours are looked at, as lines of `further`; -1: nobody's.
+    further_settled, near_settled : bool (f, k), (m, l)
+        Which of these steps an earlier pass could take.
 
     Returns
     -------
@@ -110,11 +130,11 @@ def _strangers(
         for place in known[i]:
             if place >= 0:
                 seen[place] = i
-        for line in near[i]:
-            if line < 0:
-                continue
-            for place in further[line]:
-                if place >= 0 and seen[place] != i:
+        for way in range(near.shape[1]):
+            line = near[i, way]
+            for at in range(further.shape[1] if line >= 0 else 0):
+                place, is_settled = further[line, at], near_settled[i, way] and further_settled[line, at]
+                if place >= 0 and seen[place] != i and not is_settled:
                     seen[place] = i
                     if not _met(cells[place], cells[rows[i]], n_homes):
                         found[i, count] = place
@@ -171,8 +191,11 @@ def merge_repaired(task: BlockTask) -> dict[str, Any]:
     """Put a block's repaired neighbours in place."""
     plan = task.plan
     indices = np.full((task.stop - task.start, plan.parameters.n_neighbors), -1, np.int64)
-    distances = np.full(indices.shape, np.inf, np.float32)
+    distances, settled = np.full(indices.shape, np.inf, np.float32), np.ones(indices.shape, bool)
+    targets: list[NDArray[Any]] = [indices, distances, settled]
     runs = scratch_of(plan, f"repair-{task.turn}", partition_tasks(plan))
-    rows, *found = read_runs(runs, task.block, ("rows", "indices", "distances"))
-    indices[rows - task.start], distances[rows - task.start] = found
+    rows, *found = read_runs(runs, task.block, ("rows", "indices", "distances", "settled"))
+    for values, new in zip(targets, found, strict=True):
+        values[rows - task.start] = new
+    write(plan.scratch("settled"), task.start, settled)
     return write_block(task, indices, distances)

@@ -35,7 +35,12 @@ def local_neighbors(task: PartitionTask) -> dict[str, Any]:
 
 
 def write_neighbors(
-    plan: Plan, run: str, ids: NDArray[np.int64], indices: NDArray[np.int64], distances: NDArray[np.float32]
+    plan: Plan,
+    run: str,
+    ids: NDArray[np.int64],
+    indices: NDArray[np.int64],
+    distances: NDArray[np.float32],
+    **others: NDArray[Any],
 ) -> None:
     """Write neighbours of the rows `ids` as one run for their blocks, filled up to n_neighbors with -1 and inf."""
     missing = ((0, 0), (0, plan.parameters.n_neighbors - indices.shape[1]))
@@ -43,6 +48,7 @@ def write_neighbors(
         "rows": ids,
         "indices": np.pad(indices, missing, constant_values=-1),
         "distances": np.pad(distances, missing, constant_values=np.inf),
+        **others,
     }
     write_run(run, ids // plan.block_rows, len(plan.blocks()), content)
 

@@ -46,8 +46,8 @@ class Sharded:
         """The rows `ids`, ascending, a shard at a time; raises as `read` does."""
         rows = np.empty((len(ids), *self.shape[1:]), self.dtype)
         shards, begins = np.unique(ids // self.shard_rows, return_index=True)
-        for shard, part in zip(shards.tolist(), np.split(ids, begins[1:]), strict=True):
-            for first, chunk in self._chunks(shard, int(part[0]), int(part[-1]) + 1):
+        for shard, begin, end in zip(shards.tolist(), begins, np.append(begins[1:], len(ids)), strict=False):
+            for first, chunk in self._chunks(shard, int(ids[begin]), int(ids[end - 1]) + 1):
                 low, high = np.searchsorted(ids, (first, first + len(chunk)))
                 rows[low:high] = chunk[ids[low:high] - first]
         return rows

@@ -33,6 +33,13 @@ def test_zarr_reads_what_was_written_and_the_other_way_round(
     arrays.open_writable(theirs.url)[:] = values
     for start, stop in ((0, len(values)), (len(values) // 3, len(values) // 2), (0, 1), (3, 3)):
         np.testing.assert_array_equal(theirs.read(start, stop), values[start:stop])
+    for some in (
+        np.arange(len(values)),
+        np.arange(1, len(values), 7),
+        np.array([0, len(values) - 1]),
+        np.array([], int),
+    ):
+        np.testing.assert_array_equal(theirs.take(some), values[some])
     assert urls.list_objects(mine.url).keys() == urls.list_objects(theirs.url).keys()
 
 
