@@ -1,7 +1,8 @@
 """Nearest neighbours of rows in one memory: exact for few rows, pynndescent for many.
 
-Exact means all distances. Where they are matrix products (see `exact`) that is the way up to 32,768 rows, and up to
-131,072 for one call alone: pynndescent, 15 times faster once it is compiled, takes 45 s of a fresh process to compile.
+Exact means all distances. Where they are matrix products (see `exact`) that is the way up to 131,072 rows for one call
+alone, since pynndescent, 15 times faster once it is compiled, takes 45 s of a fresh process to compile; and one of
+several partitions is compared in cells of some hundred rows (see `cells`) up to 65,536.
 
 `n_neighbors` counts the row itself, in column 0, as umap-learn has it; the others are its n_neighbors - 1 nearest
 other rows, so duplicates of a row cost it no neighbour.
@@ -17,8 +18,8 @@ from pumascale.tasks.graph import exact
 from pumascale.tasks.graph.metrics import OF_PRODUCTS, distance_block, distances_of_squares, points_of_squares
 
 EXACT_BELOW = 4096
-PRODUCTS_BELOW = 32768  # 5.5 CPU seconds for so many rows of 384 features; it grows with the square
-PRODUCTS_BELOW_ALONE = 131072
+PRODUCTS_BELOW = 65536  # in cells, so the time per row is the same for any number
+PRODUCTS_BELOW_ALONE = 131072  # 88 CPU seconds for so many rows of 384 features; it grows with the square
 THREADS = 4  # of pynndescent: its result depends on their number, which any number of workers shall agree on
 BLOCK_VALUES = 2**24  # distances held at once: 64 MB in float32
 

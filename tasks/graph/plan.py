@@ -19,6 +19,7 @@ LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 16 * 2**20, 64 * 2**20
 MANY_BLOCKS = 512  # from so many on they grow, so that fewer objects are read by each partition
 MOST_RANGE_BYTES = 32 * 2**20  # read whole for some of its rows: picking them out of their chunks costs more
 N_VISITS = 4  # cells that a row visits, see `pivots`
+ROWS_IN_CELLS = 32768  # aimed at in small partitions, which may have twice as many: sizes vary
 MOST_IN_CELLS = 4_000_000  # rows: to find their cells among all pivots grows with the square
 MOST_THREADS = 16  # each keeps lists of its own
 LEAST_BLOCKS = 8  # where there are rows enough: every one of some workers has work, and about as much of it
@@ -119,7 +120,8 @@ def make_plan(
     shape = sources.open_source(source).shape
     n_features = int(np.prod(shape[1:]))
     bound = _most_rows(shape[0], n_features, parameters, worker_memory)
-    n_partitions = parameters.n_partitions or enough_partitions(shape[0], bound, parameters.overlap)
+    aim = min(bound, ROWS_IN_CELLS) if is_in_cells(shape[0], parameters) else bound
+    n_partitions = parameters.n_partitions or enough_partitions(shape[0], aim, parameters.overlap)
     block_rows = _block_rows(shape[0], max(8 * parameters.n_neighbors, 4 * n_features))
     at_once = min(n_workers, n_partitions)
     return Plan(source, place, shape[0], n_features, n_partitions, bound, block_rows, parameters, at_once)

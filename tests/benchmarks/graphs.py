@@ -4,7 +4,7 @@
     uv run python tests/benchmarks/graphs.py --rows 100000,300000,1000000   # 2,000 normals in 64 dimensions
 
 Every contender is a process of its own, warmed up on a small array first, so that nobody's compilation is timed (but
-pynndescent's in our workers, where --partitions asks for partitions of more than 16,384 rows). Recall is measured by
+pynndescent's in our workers, where --partitions asks for partitions of more than 65,536 rows). Recall is measured by
 the same code on the same rows. Memory is the peak of the largest process that finds neighbours: a Dask worker here, the
 whole program there. `union` is what comes after the neighbours: memberships and the fuzzy union, there
 `umap.umap_.fuzzy_simplicial_set` on the neighbours found.
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.compute.bounded_map import bounded_map
 from pumascale.tasks.compute.cluster import open_client, worker_memory, workers_per_host
 from pumascale.tasks.graph import knn, pipeline
-from pumascale.tasks.graph.plan import enough_partitions
+from pumascale.tasks.graph.plan import ROWS_IN_CELLS, enough_partitions
 from pumascale.tasks.graph.recall import draw_sample, recall_per_row
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
 from pumascale.tasks.storage import arrays
@@ -145,7 +145,7 @@ def compare(data: Path | None, sizes: list[int], asked: int | None, overlap: int
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             rows = write_rows(folder, data, size)
-            n_partitions = asked or max(16, enough_partitions(rows, knn.PRODUCTS_BELOW, overlap))
+            n_partitions = asked or max(16, enough_partitions(rows, ROWS_IN_CELLS, overlap))
             first: Figures = {}
             for label, contender in CONTENDERS.items():
                 # All on the same cores, but for the one worker on half of them that two workers are compared with.

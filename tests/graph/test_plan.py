@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pumascale.tasks.graph.knn import PRODUCTS_BELOW
-from pumascale.tasks.graph.plan import MOST_IN_CELLS, Plan, is_in_cells, make_plan
+from pumascale.tasks.graph.plan import MOST_IN_CELLS, ROWS_IN_CELLS, Plan, is_in_cells, make_plan
 from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays
 
@@ -22,7 +22,8 @@ def planned(folder: Path, asked: GraphParameters, n_rows: int = MANY, **given: i
 def test_few_rows_are_one_partition_and_more_of_them_small_ones(tmp_path: Path) -> None:
     assert planned(tmp_path, GraphParameters(), n_rows=100_000).n_partitions == 1
     plan = planned(tmp_path / "more", GraphParameters())
-    assert 1.2 < plan.n_partitions * PRODUCTS_BELOW / (MANY * plan.overlap) < 1.8
+    assert plan.most_rows == PRODUCTS_BELOW
+    assert 1.2 < plan.n_partitions * ROWS_IN_CELLS / (MANY * plan.overlap) < 1.8
 
 
 @pytest.mark.parametrize("asked", [
