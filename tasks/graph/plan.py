@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.graph.knn import PRODUCTS_BELOW, PRODUCTS_BELOW_ALONE
+from pumascale.tasks.graph.knn import PRODUCTS_BELOW_ALONE
 from pumascale.tasks.graph.memory import default_partition_rows
 from pumascale.tasks.graph.metrics import OF_PRODUCTS
 from pumascale.tasks.parameters import GraphParameters
@@ -19,7 +19,7 @@ LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 16 * 2**20, 64 * 2**20
 MANY_BLOCKS = 512  # from so many on they grow, so that fewer objects are read by each partition
 MOST_RANGE_BYTES = 32 * 2**20  # read whole for some of its rows: picking them out of their chunks costs more
 N_VISITS = 4  # cells that a row visits, see `pivots`
-ROWS_IN_CELLS = 32768  # aimed at in small partitions, which may have twice as many: sizes vary
+ROWS_IN_CELLS = 32768  # of a small partition; one with more than twice as many goes to pynndescent
 MOST_IN_CELLS = 4_000_000  # rows: to find their cells among all pivots grows with the square
 MOST_THREADS = 16  # each keeps lists of its own
 LEAST_BLOCKS = 8  # where there are rows enough: every one of some workers has work, and about as much of it
@@ -119,7 +119,8 @@ def make_plan(
     """
     shape = sources.open_source(source).shape
     n_features = int(np.prod(shape[1:]))
-    bound = _most_rows(shape[0], n_features, parameters, worker_memory)
+    fitting = default_partition_rows(worker_memory, n_features, parameters.n_neighbors, parameters.metric)
+    bound = parameters.partition_rows or fitting
     aim = min(bound, ROWS_IN_CELLS) if is_in_cells(shape[0], parameters) else bound
     n_partitions = parameters.n_partitions or enough_partitions(shape[0], aim, parameters.overlap)
     block_rows = _block_rows(shape[0], max(8 * parameters.n_neighbors, 4 * n_features))
@@ -136,14 +137,6 @@ def is_in_cells(n_rows: int, parameters: GraphParameters) -> bool:
     """Whether the rows come in small partitions by default, for all workers at once and with nothing to compile."""
     asked = parameters.n_partitions or parameters.partition_rows or parameters.precomputed_knn
     return not asked and parameters.metric in OF_PRODUCTS and PRODUCTS_BELOW_ALONE < n_rows <= MOST_IN_CELLS
-
-
-def _most_rows(n_rows: int, n_features: int, parameters: GraphParameters, worker_memory: int | None) -> int:
-    """Of a partition."""
-    if parameters.partition_rows:
-        return parameters.partition_rows
-    fitting = default_partition_rows(worker_memory, n_features, parameters.n_neighbors, parameters.metric)
-    return min(fitting, PRODUCTS_BELOW) if is_in_cells(n_rows, parameters) else fitting
 
 
 def enough_partitions(n_rows: int, bound: int, overlap: int) -> int:
