@@ -21,7 +21,7 @@ from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, p
 from pumascale.tasks.graph.runs import read_runs
 from pumascale.tasks.graph.steps import best_neighbors, write_block, write_neighbors
 
-JOINED_AT_ONCE = 16384
+JOINED_AT_ONCE, BYTES_AT_ONCE = 16384, 2**25  # rows, and of them; with each some four others are read
 CANDIDATES_AT_ONCE = 2**23  # 32 MB of ids, most of them none
 
 
@@ -30,7 +30,7 @@ def repair_partition(task: PartitionTask) -> dict[str, Any]:
     plan = task.plan
     (ids,) = read_runs([plan.part(task.partition)], 0, ("rows",))
     k = plan.parameters.n_neighbors
-    most = max(1, min(JOINED_AT_ONCE, CANDIDATES_AT_ONCE // (2 * k * k)))
+    most = max(1, min(JOINED_AT_ONCE, BYTES_AT_ONCE // (4 * plan.n_features), CANDIDATES_AT_ONCE // (2 * k * k)))
     parts = [_join(task, some) for some in np.array_split(ids, max(1, -(-len(ids) // most)))]
     indices, distances, settled = (np.concatenate(part) for part in zip(*parts, strict=True))
     write_neighbors(plan, plan.scratch(f"repair-{task.turn}", task.name), ids, indices, distances, settled=settled)
