@@ -19,7 +19,7 @@ from pumascale.tasks.graph.metrics import OF_PRODUCTS, distance_block, distances
 
 EXACT_BELOW = 4096
 PRODUCTS_BELOW = 65536  # in cells, so the time per row is the same for any number
-PRODUCTS_BELOW_ALONE = 131072  # 88 CPU seconds for so many rows of 384 features; it grows with the square
+PRODUCTS_BELOW_ALONE = 131072  # a quarter of so many, of 384 features: 5.5 CPU seconds; it grows with the square
 THREADS = 4  # of pynndescent: its result depends on their number, which any number of workers shall agree on
 BLOCK_VALUES = 2**24  # distances held at once: 64 MB in float32
 

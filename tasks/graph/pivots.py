@@ -6,7 +6,7 @@ Balance comes from the sample: many pivots are bisected into groups of equal num
 small, none is skipped, and the largest is near the average.
 
 A row joins its `overlap` nearest partitions. In each it is at home in one cell, its nearest there, and it visits some
-of the next ones: in a cell, who is at home meets everybody. Of the pairs of rows in a partition, that is a quarter,
+of the next ones: in a cell, who is at home meets everybody. Of the pairs of rows in a partition that is a small part,
 with nearly all of the near ones.
 """
 

@@ -201,9 +201,10 @@ def _read(array: Any, url: str, start: int, stop: int) -> NDArray[Any]:
 def _take(array: Any, url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
     """The rows `ids`, ascending."""
     if isinstance(array, shards.Sharded):
-        with suppress(*chunk_objects.DAMAGED):
+        with suppress(*chunk_objects.DAMAGED):  # Zarr's way says what is lost
             return array.take(ids)
-    return np.asarray(arrays.read_ids(arrays.open_array(url), ids))
+        array = arrays.open_array(url)
+    return np.asarray(arrays.read_ids(array, ids))
 
 
 def write(url: str, start: int, rows: NDArray[Any]) -> None:
