@@ -70,13 +70,13 @@ def _build(source: str, place: str, parameters: GraphParameters, compute: Comput
     )
     from pumascale.tasks.compute.performance import write_performance_report
     from pumascale.tasks.graph import checks, pipeline
-    from pumascale.tasks.graph.plan import is_in_cells
+    from pumascale.tasks.graph.plan import is_shared_out
     from pumascale.tasks.report.tables import headline, stage_table
 
     started = time.perf_counter()
     checks.check_rows(source, parameters)
     page = urls.join(place, "dask-report.html") if compute.performance_report else None
-    cores = 1 if is_in_cells(sources.open_source(source).shape[0], parameters) else CORES_PER_WORKER
+    cores = 1 if is_shared_out(sources.open_source(source).shape[0], parameters) else CORES_PER_WORKER
     with open_client(compute, cores) as client, write_performance_report(client, page):
         run, memory = partial(bounded_map, client), worker_memory(client)
         checks.check_memory(source, parameters, memory)

@@ -61,7 +61,7 @@ class GraphParameters(Group):
     precomputed_knn: str | None = _field(None, "URL of a Zarr group with 'indices' and 'distances' to use instead.")
     n_partitions: int | None = _field(None, "Partitions of the rows; None: as many as partition_rows asks for.", ge=1)
     partition_rows: int | None = _field(None, "Most rows per partition; None: small ones, or as fits a worker.", ge=64)
-    overlap: int = _field(2, "Partitions that each row joins, if several; repair does the rest.", ge=1, le=8)
+    overlap: int = _field(3, "Most partitions that a row joins: one inside, more at borders.", ge=1, le=8)
     target_recall: float = _field(0.95, "Measured kNN recall that the repair passes aim for.", gt=0, le=1)
     repair_passes: int = _field(3, "At most this many repair passes to reach target_recall.", ge=0)
     recall_sample: int = _field(1000, "Rows whose exact neighbours are computed to measure the recall.", ge=10)

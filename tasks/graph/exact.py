@@ -1,4 +1,4 @@
-"""Exact neighbours by matrix products, for partitions of some thousand rows: nothing is searched, and little compiled.
+"""Neighbours by matrix products, among all rows or in cells: nothing is searched, and little compiled.
 
 Half the squared distance of two rows is half their squared norms less their product. The products come from BLAS in
 float32, a tile of rows by rows at a time, each pair once; what is kept of a tile is a few rows' worth. The distances of
@@ -25,7 +25,11 @@ Neighbors = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
 def nearest_others(
-    points: NDArray[np.float32], count: int, n_threads: int = 1, cells: NDArray[np.int32] | None = None
+    points: NDArray[np.float32],
+    count: int,
+    n_threads: int = 1,
+    cells: NDArray[np.int32] | None = None,
+    most: int | None = None,
 ) -> tuple[Neighbors, NDArray[np.intp]]:
     """The nearest `count` other points of every point, by squared euclidean distance.
 
@@ -38,6 +42,9 @@ def nearest_others(
     cells : int32 (m, n_cells), optional
         Of all points, each is compared only with those whose home is one of its cells, and those one of whose cells is
         its home. The first is its home; -1: none.
+    most : int, optional
+        About so many points of a cell it is compared with at most: a cell that is far larger than all others holds
+        copies of one row.
 
     Returns
     -------
@@ -48,10 +55,12 @@ def nearest_others(
         Points whose neighbours lie nearer than products in float32 tell apart, or that met too few: to be found in
         another way.
     """
-    centered = points - points.mean(axis=0)
+    cells = np.zeros((len(points), 1), np.int32) if cells is None else cells
+    order = np.argsort(cells[:, 0], kind="stable").astype(np.int32)  # who is at home in a cell lies side by side
+    centered = points[order]
+    centered -= points.mean(axis=0)
     half = _half_norms(centered)
-    everybody = np.zeros((len(points), 1), np.int32)
-    meetings = meetings_in(everybody if cells is None else cells, TILE)
+    meetings = meetings_in(cells[order], TILE, most or len(points))
     lists = [_nothing(len(points), min(count + SPARE, len(points) - 1)) for _ in range(n_threads)]
 
     def meet(thread: int) -> None:
@@ -66,8 +75,11 @@ def nearest_others(
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as pool:
         list(pool.map(meet, range(n_threads)))
     ids, values = _joined(lists)
-    is_unsure = _is_unsure(values[:, count - 1], half, half)
+    is_unsure = np.empty(len(points), bool)
+    is_unsure[order] = _is_unsure(values[:, count - 1], half, half)
+    ids[order], values[order] = np.where(ids < 0, -1, order[ids]), values.copy()
     _measure(points, points, ids, values)
+    is_unsure &= values[:, count - 1] > 0  # nothing is nearer than copies of the row
     return (ids[:, :count], values[:, :count]), np.flatnonzero(is_unsure)
 
 
@@ -91,15 +103,6 @@ def _rows(points: NDArray[np.float32], ids: NDArray[np.int32]) -> NDArray[np.flo
     """The points `ids`, ascending; not copied where they lie side by side."""
     first, last = int(ids[0]), int(ids[-1]) + 1
     return points[first:last] if last - first == len(ids) else points[ids]
-
-
-def ranks(queries: NDArray[np.float32], points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Half the squared distances of the queries to the points, less half the query's own square; float32 (q, m)."""
-    center = points.mean(axis=0)
-    centered = points - center
-    products = (queries - center) @ centered.T
-    np.subtract(_half_norms(centered), products, out=products)  # in place: the largest thing there is
-    return np.asarray(products)
 
 
 @njit(cache=True)

@@ -1,8 +1,7 @@
-"""Nearest neighbours of rows in one memory: exact for few rows, pynndescent for many.
+"""Nearest neighbours of rows in one memory: by products where they give the metric's distances, else by pynndescent.
 
-Exact means all distances. Where they are matrix products (see `exact`) that is the way up to 131,072 rows for one call
-alone, since pynndescent, 15 times faster once it is compiled, takes 45 s of a fresh process to compile; and one of
-several partitions is compared in cells of some hundred rows (see `cells`) up to 65,536.
+Few rows are all compared. More of them are compared in cells, see `cells`: pynndescent is as fast once it is compiled,
+which takes 45 s of a fresh process.
 
 `n_neighbors` counts the row itself, in column 0, as umap-learn has it; the others are its n_neighbors - 1 nearest
 other rows, so duplicates of a row cost it no neighbour.
@@ -15,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import exact
+from pumascale.tasks.graph.kmeans import choose_centers, nearest_centers
 from pumascale.tasks.graph.metrics import OF_PRODUCTS, distance_block, distances_of_squares, points_of_squares
 
-EXACT_BELOW = 4096
-PRODUCTS_BELOW = 65536  # in cells, so the time per row is the same for any number
-PRODUCTS_BELOW_ALONE = 131072  # a quarter of so many, of 384 features: 5.5 CPU seconds; it grows with the square
+EXACT_BELOW = 4096  # rows, where their distances are no products
+ALL_PER_CELL = 1024  # up to so many rows per cell that a row is compared in, all are compared
+MOST_CELLS = 4096  # of a partition
+SAMPLED_PER_CELL, CELL_STEPS = 8, 1
 THREADS = 4  # of pynndescent: its result depends on their number, which any number of workers shall agree on
 BLOCK_VALUES = 2**24  # distances held at once: 64 MB in float32
 
@@ -35,8 +36,8 @@ def nearest_neighbors(
     angular_rp_forest: bool,
     random_state: int,
     n_threads: int = THREADS,
-    cells: NDArray[np.int32] | None = None,
-) -> Neighbors:
+    n_cells: int = 16,
+) -> tuple[Neighbors, NDArray[np.int32]]:
     """The nearest neighbours of every row among all rows.
 
     Parameters
@@ -45,9 +46,8 @@ def nearest_neighbors(
         m > n_neighbors, or none.
     n_threads : int
         For products, at most; their result is the same for any number.
-    cells : int32 (m, n_cells), optional
-        Where many rows are compared by products, see `exact.nearest_others`. By default all meet all, since no other
-        call follows in this process.
+    n_cells : int
+        That a row is compared in, its home and those that it visits, where not all rows are.
 
     Returns
     -------
@@ -55,17 +55,40 @@ def nearest_neighbors(
         Column 0 is the row itself.
     distances : float32 (m, n_neighbors)
         Ascending.
+    cells : int32 (m, n_cells)
+        In which cells each row was compared, its home first, below MOST_CELLS; -1: none.
     """
+    cells = np.full((len(rows), n_cells), -1, np.int32)
     if len(rows) == 0:
-        return np.empty((0, n_neighbors), np.int32), np.empty((0, n_neighbors), np.float32)
-    most = PRODUCTS_BELOW_ALONE if cells is None else PRODUCTS_BELOW
-    points = points_of_squares(rows, metric) if 1 < len(rows) <= most else None
-    if points is not None:
-        cells = cells if len(rows) > EXACT_BELOW else None
-        return _by_products(rows, points, cells, n_neighbors, metric, metric_kwds, n_threads)
-    if len(rows) < EXACT_BELOW:
-        return exact_neighbors(rows, rows, np.arange(len(rows)), n_neighbors, metric, metric_kwds)
-    return searched_neighbors(rows, n_neighbors, metric, metric_kwds, angular_rp_forest, random_state)
+        return (np.empty((0, n_neighbors), np.int32), np.empty((0, n_neighbors), np.float32)), cells
+    points = points_of_squares(rows, metric) if len(rows) > 1 else None
+    if points is None and len(rows) > EXACT_BELOW:
+        return searched_neighbors(rows, n_neighbors, metric, metric_kwds, angular_rp_forest, random_state), cells
+    cells[:, 0] = 0  # all meet all
+    if points is None:
+        return exact_neighbors(rows, rows, np.arange(len(rows)), n_neighbors, metric, metric_kwds), cells
+    count, most = _n_centers(len(rows), n_cells, n_neighbors), len(rows)
+    if len(rows) > ALL_PER_CELL * n_cells and count > n_cells:
+        cells, most = _nearest_cells(points, count, n_cells, random_state, n_threads), 8 * len(rows) // count
+    return _by_products(rows, points, cells, most, n_neighbors, metric, metric_kwds, n_threads), cells
+
+
+def _n_centers(n_rows: int, n_cells: int, n_neighbors: int) -> int:
+    """As many cells as a row then meets others in its own, which is when the fewest products are computed.
+
+    But so few that each holds more than the neighbours that are asked for.
+    """
+    return min(MOST_CELLS, int((n_rows * n_cells) ** 0.5), n_rows // (2 * n_neighbors))
+
+
+def _nearest_cells(
+    points: NDArray[np.float32], count: int, n_cells: int, seed: int, n_threads: int
+) -> NDArray[np.int32]:
+    """The nearest of `count` cells of every point, int32 (m, n_cells)."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, 9]))
+    sample = points[np.sort(generator.choice(len(points), min(len(points), SAMPLED_PER_CELL * count), replace=False))]
+    centers = choose_centers(sample, count, "euclidean", seed, steps=CELL_STEPS, n_threads=n_threads)
+    return nearest_centers(points, centers, "euclidean", {}, n_cells, n_threads)
 
 
 def searched_neighbors(
@@ -97,21 +120,22 @@ def searched_neighbors(
     return put_self_first(np.arange(len(rows)), indices, distances, n_neighbors)
 
 
-def most_compared(metric: str) -> int:
-    """Most rows of a partition that are all compared, at least within cells; more of them are searched."""
-    return PRODUCTS_BELOW if metric in OF_PRODUCTS else EXACT_BELOW - 1
+def is_compared(n_rows: int, metric: str) -> bool:
+    """Whether nothing is searched: rows are compared, all of them or in cells."""
+    return metric in OF_PRODUCTS or n_rows <= EXACT_BELOW
 
 
 def _by_products(
     rows: NDArray[np.float32],
     points: NDArray[np.float32],
-    cells: NDArray[np.int32] | None,
+    cells: NDArray[np.int32],
+    most: int,
     n_neighbors: int,
     metric: str,
     metric_kwds: dict[str, float],
     n_threads: int,
 ) -> Neighbors:
-    (others, squared), unsure = exact.nearest_others(points, n_neighbors - 1, n_threads, cells)
+    (others, squared), unsure = exact.nearest_others(points, n_neighbors - 1, n_threads, cells, most)
     indices = np.concatenate([np.arange(len(rows), dtype=np.int32)[:, None], others], axis=1)
     distances = np.pad(distances_of_squares(squared, metric), ((0, 0), (1, 0)))
     if len(unsure):

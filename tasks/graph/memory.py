@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from pumascale.tasks.graph import exact
-from pumascale.tasks.graph.knn import THREADS, most_compared
+from pumascale.tasks.graph.knn import THREADS, is_compared
+from pumascale.tasks.graph.metrics import OF_PRODUCTS
 
 IMPORTS = 450 * 2**20  # Python, NumPy, numba with its compiled code, pynndescent, Dask
 SAFE_SHARE = 0.6  # of a worker's limit: Dask pauses a worker at 0.8 and kills it at 0.95
@@ -20,8 +21,8 @@ def projected_block(block_rows: int, n_features: int, n_neighbors: int, overlap:
 
 def projected_neighbors(n_rows: int, n_features: int, n_neighbors: int, metric: str) -> int:
     """Bytes that the local neighbours of a partition need at their peak, whichever way so many rows go."""
-    is_compared = n_rows <= most_compared(metric)
-    return (projected_compared if is_compared else projected_searched)(n_rows, n_features, n_neighbors)
+    way = projected_compared if is_compared(n_rows, metric) else projected_searched
+    return way(n_rows, n_features, n_neighbors)
 
 
 def projected_compared(n_rows: int, n_features: int, n_neighbors: int) -> int:
@@ -61,11 +62,9 @@ def default_partition_rows(worker_memory: int | None, n_features: int, n_neighbo
     """Most rows of a partition that a worker with `worker_memory` bytes can take; 1,000,000 where no limit is known."""
     if worker_memory is None:
         return 1_000_000
-    compared, searched, joined = (
-        _most_rows(room, SAFE_SHARE * worker_memory, n_features, n_neighbors)
-        for room in (projected_compared, projected_searched, projected_edges)
-    )
-    return max(4 * n_neighbors, min(max(searched, min(compared, most_compared(metric))), joined))
+    way = projected_compared if metric in OF_PRODUCTS else projected_searched
+    rooms = (_most_rows(room, SAFE_SHARE * worker_memory, n_features, n_neighbors) for room in (way, projected_edges))
+    return max(4 * n_neighbors, min(rooms))
 
 
 def _most_rows(room: Callable[[int, int, int], int], most: float, n_features: int, n_neighbors: int) -> int:

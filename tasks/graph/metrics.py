@@ -10,7 +10,6 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from pumascale.tasks.graph import exact
 from pumascale.tasks.storage.errors import InputError, nearest_name
 
 # From these distances on a neighbour makes no edge: umap.umap_.DISCONNECTION_DISTANCES.
@@ -105,16 +104,6 @@ def points_of_squares(rows: NDArray[np.float32], metric: str) -> NDArray[np.floa
 def distances_of_squares(squared: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
     """The metric's distances for squared ones of its points."""
     return np.asarray(squared / 2 if metric == "cosine" else np.sqrt(squared), np.float32)
-
-
-def rank_block(
-    queries: NDArray[np.float32], rows: NDArray[np.float32], metric: str, metric_kwds: dict[str, float]
-) -> NDArray[np.float32]:
-    """Numbers that rank the rows for each query as their distances do, float32 (n_queries, n_rows)."""
-    asked, points = (points_of_squares(some, metric) for some in (queries, rows))
-    if asked is None or points is None:
-        return distance_block(queries, rows, metric, metric_kwds)
-    return exact.ranks(asked, points)
 
 
 def distance_block(

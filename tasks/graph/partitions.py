@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph import pivots
 from pumascale.tasks.graph.duplicates import read_duplicates
+from pumascale.tasks.graph.floats import as_floats
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays, graph_store, whole
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.finite import finite_rows
-from pumascale.tasks.storage.halves import converted
 
 logger = logging.getLogger("pumascale.graph")
 
@@ -34,8 +34,7 @@ def assign_block(task: BlockTask) -> dict[str, Any]:
     if plan.n_partitions == 1:
         nearest = np.zeros((task.stop - task.start, 1), np.int32)
     else:
-        nearest, cells = pivots.nearest_cells(plan, rows)
-        write(plan.scratch("cells_of"), task.start, cells)
+        nearest = pivots.nearest_partitions(plan, rows)
     nearest[~finite] = -1
     nearest[read_duplicates(task) - task.start] = -1
     write(plan.scratch("partitions_of"), task.start, nearest)
@@ -66,9 +65,8 @@ def scatter_block(task: BlockTask) -> dict[str, Any]:
     array = arrays.open_array(plan.source)
     data = arrays.read_rows(array, task.start, task.stop, dtype=array.dtype)
     slot = np.tile(np.arange(plan.overlap, dtype=np.int8), len(data))
-    cells = read(plan.scratch("cells_of"), slice(task.start, task.stop))
     rows = np.arange(task.start, task.stop)
-    content: dict[str, NDArray[Any]] = {"rows": rows, "slot": slot, "cells": cells, "data": data}
+    content: dict[str, NDArray[Any]] = {"rows": rows, "slot": slot, "data": data}
     write_run(plan.scratch("runs", task.name), joined.ravel(), plan.n_partitions, content)
     return {"n_rows": len(data)}
 
@@ -81,8 +79,8 @@ def collect_partition(task: PartitionTask) -> dict[str, Any]:
         write_run(plan.part(task.partition), np.zeros(len(rows), int), 2, {"rows": rows})
     else:
         runs = scratch_of(plan, "runs", block_tasks(plan))
-        rows, slot, cells, data = read_runs(runs, task.partition, ("rows", "slot", "cells", "data"))
-        write_run(plan.part(task.partition), slot > 0, 2, {"cells": cells, "rows": rows})
+        rows, slot, data = read_runs(runs, task.partition, ("rows", "slot", "data"))
+        write_run(plan.part(task.partition), slot > 0, 2, {"rows": rows})
         arrays.write_plain(_data_url(plan, task.partition), data[np.argsort(slot > 0, kind="stable")])
     return {"n_rows": len(rows)}
 
@@ -110,15 +108,6 @@ def read_part(plan: Plan, partition: int) -> tuple[NDArray[np.int64], NDArray[An
     return rows[order], whole.read_plain(_data_url(plan, partition), 0, len(rows))[order]
 
 
-def read_cells(plan: Plan, partition: int) -> NDArray[np.int32]:
-    """The cells of a partition's rows in the order of `read_part`, int32 (m, 1 + N_VISITS), home first; -1: none."""
-    parts = [read_runs([plan.part(partition)], owner, ("rows", "cells")) for owner in (0, 1)]
-    rows, cells = (np.concatenate(both) for both in zip(*parts, strict=True))
-    here = np.where(read(plan.scratch("groups"))[cells] == partition, cells, -1)[np.argsort(rows)]
-    homes, visits = np.split(here, [plan.overlap], axis=1)
-    return np.concatenate([homes.max(axis=1, keepdims=True), visits], axis=1)
-
-
 def read_own(plan: Plan, partition: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """As `read_part`, of the rows whose first partition this is."""
     rows = _read_ids(plan, partition, 0)
@@ -140,9 +129,9 @@ def gather_data(plan: Plan, ids: NDArray[np.int64]) -> NDArray[Any]:
 
 def flat(rows: NDArray[Any]) -> NDArray[np.float32]:
     """Rows as vectors, float32 (m, n_features)."""
-    return converted(rows.reshape(len(rows), int(np.prod(rows.shape[1:]))), np.float32)
+    return as_floats(rows.reshape(len(rows), int(np.prod(rows.shape[1:]))))
 
 
 def _read_block(task: BlockTask) -> NDArray[np.float32]:
-    rows = arrays.read_rows(arrays.open_array(task.plan.source), task.start, task.stop)
-    return np.asarray(rows.reshape(len(rows), -1))
+    array = arrays.open_array(task.plan.source)
+    return flat(arrays.read_rows(array, task.start, task.stop, array.dtype))

@@ -168,7 +168,7 @@ def repair_until(plan: Plan, done: Steps, merged: Results) -> tuple[Results, dic
     passes = 0 if plan.parameters.precomputed_knn else plan.parameters.repair_passes
     while measured[-1]["knn_recall"] < plan.parameters.target_recall and turn < passes:
         turn += 1
-        done.run(f"repair-{turn}", repair.repair_partition, partition_tasks(plan, turn))
+        done.run(f"repair-{turn}", repair.repair_partitions, repair.repair_tasks(plan, turn))
         merged = done.run(f"merge-{turn}", repair.merge_repaired, block_tasks(plan, turn))
         measured.append(done.once(f"measured-{turn}", measure))
     recalls = [one["knn_recall"] for one in measured]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.graph.knn import PRODUCTS_BELOW_ALONE
 from pumascale.tasks.graph.memory import default_partition_rows
 from pumascale.tasks.graph.metrics import OF_PRODUCTS
 from pumascale.tasks.parameters import GraphParameters
@@ -18,10 +17,11 @@ from pumascale.tasks.storage import arrays, chunk_objects, shards, sources, urls
 LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 16 * 2**20, 64 * 2**20
 MANY_BLOCKS = 512  # from so many on they grow, so that fewer objects are read by each partition
 MOST_RANGE_BYTES = 32 * 2**20  # read whole for some of its rows: picking them out of their chunks costs more
-N_VISITS = 4  # cells that a row visits, see `pivots`
-ROWS_IN_CELLS = 32768  # of a small partition; one with more than twice as many goes to pynndescent
-MOST_IN_CELLS = 4_000_000  # rows: to find their cells among all pivots grows with the square
+ROWS_ALONE = 131_072  # to these one process is enough, and it starts at once
+SMALL_PARTITION, SMALL_SHARE = 32_768, 128  # rows at most, or that part of all: every row is compared with all pivots
+CELLS_OF_ROW = 18  # in all its partitions
 MOST_THREADS = 16  # each keeps lists of its own
+LEAST_TASKS = 8  # where there are partitions enough: every one of some workers has work
 LEAST_BLOCKS = 8  # where there are rows enough: every one of some workers has work, and about as much of it
 
 
@@ -62,17 +62,21 @@ class Plan:
 
     @property
     def overlap(self) -> int:
-        """Partitions that each row joins."""
+        """Most partitions that a row joins."""
         return min(self.parameters.overlap, self.n_partitions)
+
+    @property
+    def n_cells(self) -> int:
+        """Cells of a partition that each of its rows is compared in, see `knn`."""
+        return max(2, CELLS_OF_ROW // self.overlap)
 
 
 @dataclass(frozen=True)
 class PartitionTask:
-    """Work on one partition; `turn` tells the repair passes apart."""
+    """Work on one partition."""
 
     plan: Plan
     partition: int
-    turn: int = 0
 
     @property
     def name(self) -> str:
@@ -121,7 +125,7 @@ def make_plan(
     n_features = int(np.prod(shape[1:]))
     fitting = default_partition_rows(worker_memory, n_features, parameters.n_neighbors, parameters.metric)
     bound = parameters.partition_rows or fitting
-    aim = min(bound, ROWS_IN_CELLS) if is_in_cells(shape[0], parameters) else bound
+    aim = min(bound, max(SMALL_PARTITION, shape[0] // SMALL_SHARE)) if is_shared_out(shape[0], parameters) else bound
     n_partitions = parameters.n_partitions or enough_partitions(shape[0], aim, parameters.overlap)
     block_rows = _block_rows(shape[0], max(8 * parameters.n_neighbors, 4 * n_features))
     at_once = min(n_workers, n_partitions)
@@ -133,10 +137,10 @@ def _block_rows(n_rows: int, row_bytes: int) -> int:
     return max(1024, min(most, n_rows // LEAST_BLOCKS) // 1024 * 1024)
 
 
-def is_in_cells(n_rows: int, parameters: GraphParameters) -> bool:
+def is_shared_out(n_rows: int, parameters: GraphParameters) -> bool:
     """Whether the rows come in small partitions by default, for all workers at once and with nothing to compile."""
     asked = parameters.n_partitions or parameters.partition_rows or parameters.precomputed_knn
-    return not asked and parameters.metric in OF_PRODUCTS and PRODUCTS_BELOW_ALONE < n_rows <= MOST_IN_CELLS
+    return not asked and parameters.metric in OF_PRODUCTS and n_rows > ROWS_ALONE
 
 
 def enough_partitions(n_rows: int, bound: int, overlap: int) -> int:
@@ -144,9 +148,9 @@ def enough_partitions(n_rows: int, bound: int, overlap: int) -> int:
     return 1 if n_rows <= bound else max(overlap + 1, -(-3 * n_rows * overlap // (2 * bound)))
 
 
-def partition_tasks(plan: Plan, turn: int = 0) -> list[PartitionTask]:
+def partition_tasks(plan: Plan) -> list[PartitionTask]:
     """One task per partition."""
-    return [PartitionTask(plan, partition, turn) for partition in range(plan.n_partitions)]
+    return [PartitionTask(plan, partition) for partition in range(plan.n_partitions)]
 
 
 def block_tasks(plan: Plan, turn: int = 0, mean_distance: float = 0.0) -> list[BlockTask]:
@@ -154,7 +158,15 @@ def block_tasks(plan: Plan, turn: int = 0, mean_distance: float = 0.0) -> list[B
     return [BlockTask(plan, start, stop, turn, mean_distance) for start, stop in plan.blocks()]
 
 
-def scratch_of(plan: Plan, kind: str, tasks: Sequence[PartitionTask | BlockTask]) -> list[str]:
+def partition_groups(plan: Plan, n_rows: int) -> list[tuple[int, ...]]:
+    """Partitions side by side for one task each, about `n_rows` that joined them first: Dask takes as long for a task
+    as some thousand rows do, and what is near is read once."""
+    in_a_task = min(n_rows * plan.n_partitions // plan.n_rows, plan.n_partitions // LEAST_TASKS)
+    ranges = arrays.row_blocks(plan.n_partitions, max(1, in_a_task))
+    return [tuple(range(first, last)) for first, last in ranges]
+
+
+def scratch_of(plan: Plan, kind: str, tasks: Sequence[Any]) -> list[str]:
     """URLs of what the tasks of a step left in scratch, in their order."""
     return [plan.scratch(kind, task.name) for task in tasks]
 
@@ -172,7 +184,7 @@ def create_store(plan: Plan) -> None:
         "scratch/strongest_of": ((n_rows,), np.float32),
         "scratch/settled": ((n_rows, k), np.bool_),
         "scratch/partitions_of": ((n_rows, plan.overlap), np.int32),
-        "scratch/cells_of": ((n_rows, plan.overlap + N_VISITS), np.int32),
+        "scratch/cells_of": ((n_rows, plan.overlap * plan.n_cells), np.int32),
     }
     for name, (shape, dtype) in shapes.items():
         arrays.create_array(plan.member(name), shape=shape, dtype=dtype, shard_rows=plan.block_rows)

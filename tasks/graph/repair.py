@@ -6,6 +6,7 @@ section 2.3), some thousand rows at a time, in the order of partitions: most can
 read together.
 """
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -17,7 +18,7 @@ from pumascale.tasks.graph import exact
 from pumascale.tasks.graph.metrics import distances_of_squares, points_of_squares
 from pumascale.tasks.graph.pairs import places_in
 from pumascale.tasks.graph.partitions import flat, gather_data
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, gather, partition_tasks, scratch_of, write
+from pumascale.tasks.graph.plan import BlockTask, Plan, gather, partition_groups, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs
 from pumascale.tasks.graph.steps import best_neighbors, write_block, write_neighbors
 
@@ -25,10 +26,29 @@ JOINED_AT_ONCE, BYTES_AT_ONCE = 16384, 2**25  # rows, and of them; with each som
 CANDIDATES_AT_ONCE = 2**23  # 32 MB of ids, most of them none
 
 
-def repair_partition(task: PartitionTask) -> dict[str, Any]:
-    """Better neighbours of the rows whose first partition this is, into scratch; the old ones stay as they are."""
+@dataclass(frozen=True)
+class RepairTask:
+    """Better neighbours for the rows of some partitions; `turn` tells the passes apart."""
+
+    plan: Plan
+    partitions: tuple[int, ...]
+    turn: int
+
+    @property
+    def name(self) -> str:
+        """Names the task's receipt."""
+        return f"{self.partitions[0]:06d}"
+
+
+def repair_tasks(plan: Plan, turn: int) -> list[RepairTask]:
+    """Tasks of several partitions where these are small."""
+    return [RepairTask(plan, some, turn) for some in partition_groups(plan, JOINED_AT_ONCE)]
+
+
+def repair_partitions(task: RepairTask) -> dict[str, Any]:
+    """Better neighbours of the rows whose first partition is one of these, into scratch; the old ones stay."""
     plan = task.plan
-    (ids,) = read_runs([plan.part(task.partition)], 0, ("rows",))
+    (ids,) = read_runs([plan.part(partition) for partition in task.partitions], 0, ("rows",))
     k = plan.parameters.n_neighbors
     most = max(1, min(JOINED_AT_ONCE, BYTES_AT_ONCE // (4 * plan.n_features), CANDIDATES_AT_ONCE // (2 * k * k)))
     parts = [_join(task, some) for some in np.array_split(ids, max(1, -(-len(ids) // most)))]
@@ -37,26 +57,25 @@ def repair_partition(task: PartitionTask) -> dict[str, Any]:
     return {"n_improved": int((~settled & (indices >= 0)).any(axis=1).sum())}
 
 
-def _join(task: PartitionTask, ids: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+def _join(task: RepairTask, ids: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
     """The rows' best neighbours after a look at their neighbours' ones, and which of them were theirs before."""
     plan = task.plan
     known, distances = gather(plan.member("knn_indices"), ids), gather(plan.member("knn_dists"), ids)
     near = np.unique(known[known >= 0])
     further = gather(plan.member("knn_indices"), near)
     met = np.unique(further[further >= 0])  # every row is among its own neighbours, so all of `near` and `ids`
-    rows, n_homes = _places(met, ids), plan.overlap if plan.n_partitions > 1 else 0
-    cells = gather(plan.scratch("cells_of"), met) if n_homes else np.empty((len(met), 0), np.int32)
+    rows, cells = _places(met, ids), gather(plan.scratch("cells_of"), met)
     lines_of, places = _places(near, known), _places(met, further)
     settled = _settled(task, near)
     lines = _with_reverse(rows, lines_of, _settled(task, ids), places, settled, len(met))
-    strangers = _strangers(rows, _places(met, known), places, settled, *lines, cells, n_homes)
+    strangers = _strangers(rows, _places(met, known), places, settled, *lines, cells, plan.n_cells)
     found = pair_distances(plan, met, rows, strangers)
     both = np.concatenate([known, np.where(strangers < 0, -1, met[strangers])], axis=1)
     better = best_neighbors(ids, both, np.concatenate([distances, found], axis=1), known.shape[1])
     return *better, (better[0][:, :, None] == known[:, None, :]).any(axis=2)
 
 
-def _settled(task: PartitionTask, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _settled(task: RepairTask, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which neighbours of the rows were there before the last pass, bool (m, k): two such steps lead to nobody new."""
     if task.turn == 1:
         return np.zeros((len(ids), task.plan.parameters.n_neighbors), bool)
@@ -105,7 +124,7 @@ def _strangers(
     near: NDArray[np.int32],
     near_settled: NDArray[np.bool_],
     cells: NDArray[np.int32],
-    n_homes: int,
+    n_cells: int,
 ) -> NDArray[np.int32]:
     """Neighbours of neighbours that are none yet, and have met the row neither in a cell nor in an earlier pass.
 
@@ -136,7 +155,7 @@ def _strangers(
                 place, is_settled = further[line, at], near_settled[i, way] and further_settled[line, at]
                 if place >= 0 and seen[place] != i and not is_settled:
                     seen[place] = i
-                    if not _met(cells[place], cells[rows[i]], n_homes):
+                    if not _met(cells[place], cells[rows[i]], n_cells):
                         found[i, count] = place
                         count += 1
         most = max(most, count)
@@ -144,11 +163,12 @@ def _strangers(
 
 
 @njit(cache=True)
-def _met(one: NDArray[np.int32], other: NDArray[np.int32], n_homes: int) -> bool:
-    """Whether a home of one row, the first of its cells, is among the cells of the other."""
+def _met(one: NDArray[np.int32], other: NDArray[np.int32], n_cells: int) -> bool:
+    """Whether a home of one row, the first of its cells in each partition, is among the cells of the other."""
     is_met = False
-    for i in range(n_homes):
-        is_met = is_met or (one[i] >= 0 and one[i] in other) or (other[i] >= 0 and other[i] in one)
+    for home in range(0, len(one), n_cells):
+        for at in range(len(one)):  # to the end, since without branches these are vector instructions
+            is_met |= (one[home] >= 0) & (one[home] == other[at]) | (other[home] >= 0) & (other[home] == one[at])
     return is_met
 
 
@@ -193,7 +213,7 @@ def merge_repaired(task: BlockTask) -> dict[str, Any]:
     indices = np.full((task.stop - task.start, plan.parameters.n_neighbors), -1, np.int64)
     distances, settled = np.full(indices.shape, np.inf, np.float32), np.ones(indices.shape, bool)
     targets: list[NDArray[Any]] = [indices, distances, settled]
-    runs = scratch_of(plan, f"repair-{task.turn}", partition_tasks(plan))
+    runs = scratch_of(plan, f"repair-{task.turn}", repair_tasks(plan, task.turn))
     rows, *found = read_runs(runs, task.block, ("rows", "indices", "distances", "settled"))
     for values, new in zip(targets, found, strict=True):
         values[rows - task.start] = new

@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import exact, knn, metrics
-from pumascale.tasks.graph.partitions import flat, read_cells, read_part
+from pumascale.tasks.graph.partitions import flat, read_part
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, partition_tasks, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import urls
@@ -19,7 +19,7 @@ def local_neighbors(task: PartitionTask) -> dict[str, Any]:
     plan, parameters = task.plan, task.plan.parameters
     ids, rows = read_part(plan, task.partition)
     data = flat(rows)
-    indices, distances = knn.nearest_neighbors(
+    (indices, distances), cells = knn.nearest_neighbors(
         data,
         min(parameters.n_neighbors, len(ids)),
         parameters.metric,
@@ -27,10 +27,11 @@ def local_neighbors(task: PartitionTask) -> dict[str, Any]:
         angular_rp_forest=parameters.angular_rp_forest,
         random_state=parameters.random_state + task.partition,
         n_threads=plan.n_threads,
-        cells=None if plan.n_partitions == 1 else read_cells(plan, task.partition),
+        n_cells=plan.n_cells,
     )
     found = np.where(indices >= 0, ids[indices], -1)
-    write_neighbors(plan, plan.scratch("neighbors", task.name), ids, found, distances)
+    cells = np.where(cells < 0, -1, task.partition * knn.MOST_CELLS + cells).astype(np.int32)
+    write_neighbors(plan, plan.scratch("neighbors", task.name), ids, found, distances, cells=cells)
     return {"n_rows": len(ids)}
 
 
@@ -56,7 +57,8 @@ def write_neighbors(
 def merge_neighbors(task: BlockTask) -> dict[str, Any]:
     """The best neighbours of a block's rows over all partitions, duplicates removed, far ones cut off."""
     plan = task.plan
-    indices, distances = _found_by_partitions(task)
+    indices, distances, cells = _found_by_partitions(task)
+    write(plan.scratch("cells_of"), task.start, cells)
     ids = np.arange(task.start, task.stop)
     indices, distances = best_neighbors(ids, indices, distances, plan.parameters.n_neighbors)
     return write_block(task, indices, distances)
@@ -100,18 +102,20 @@ def write_block(task: BlockTask, indices: NDArray[np.int64], distances: NDArray[
     return {"distance_sum": float(finite.sum(dtype=np.float64)), "distance_count": int(finite.size)}
 
 
-def _found_by_partitions(task: BlockTask) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """What every partition found for the block's rows, (m, overlap * n_neighbors), -1 and inf where nothing."""
+def _found_by_partitions(task: BlockTask) -> list[NDArray[Any]]:
+    """What every partition found for the block's rows: indices, distances, cells, each (m, overlap * width)."""
     plan, n_rows = task.plan, task.stop - task.start
     runs = scratch_of(plan, "neighbors", partition_tasks(plan))
-    rows, *found = read_runs(runs, task.block, ("rows", "indices", "distances"))
+    rows, *found = read_runs(runs, task.block, ("rows", "indices", "distances", "cells"))
     order = np.argsort(rows, kind="stable")
     at = rows[order] - task.start
     slot = np.arange(len(at)) - np.searchsorted(at, at)  # which of the row's partitions found it, from 0
-    indices = np.full((n_rows, plan.overlap, plan.parameters.n_neighbors), -1, np.int64)
-    distances = np.full(indices.shape, np.inf, np.float32)
-    indices[at, slot], distances[at, slot] = found[0][order], found[1][order]
-    return indices.reshape(n_rows, -1), distances.reshape(n_rows, -1)
+    everything = []
+    for values, nothing in zip(found, (-1, np.inf, -1), strict=True):
+        of_all = np.full((n_rows, plan.overlap, values.shape[1]), nothing, values.dtype)
+        of_all[at, slot] = values[order]
+        everything.append(of_all.reshape(n_rows, -1))
+    return everything
 
 
 @njit(cache=True)

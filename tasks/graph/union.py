@@ -16,12 +16,21 @@ from pumascale.tasks.graph import fuzzy
 from pumascale.tasks.graph.connectivity import note_strongest, note_unsure
 from pumascale.tasks.graph.pairs import places_in, undirected_edges
 from pumascale.tasks.graph.partitions import gather_data, read_ids
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, lines, read, scratch_of, write
+from pumascale.tasks.graph.plan import (
+    BlockTask,
+    PartitionTask,
+    Plan,
+    block_tasks,
+    lines,
+    partition_groups,
+    read,
+    scratch_of,
+    write,
+)
 from pumascale.tasks.graph.runs import read_runs, write_sorted
 from pumascale.tasks.storage import arrays, graph_store
 
 JOINED_ROWS = 2**16  # in one task: a tenth of a second
-LEAST_TASKS = 8  # where there are partitions enough: every one of some workers has work
 
 Directed = tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]  # head, tail (global ids), strength
 
@@ -141,10 +150,8 @@ class JoinTask:
 
 
 def join_tasks(plan: Plan, *, is_noted: bool) -> list[JoinTask]:
-    """Tasks of several partitions where these are small: Dask takes as long for a task as some thousand rows do."""
-    in_a_task = min(JOINED_ROWS * plan.n_partitions // (plan.n_rows * plan.overlap), plan.n_partitions // LEAST_TASKS)
-    ranges = arrays.row_blocks(plan.n_partitions, max(1, in_a_task))
-    return [JoinTask(plan, tuple(range(first, last)), is_noted) for first, last in ranges]
+    """Tasks of several partitions where these are small."""
+    return [JoinTask(plan, some, is_noted) for some in partition_groups(plan, JOINED_ROWS // plan.overlap)]
 
 
 def join_partitions(task: JoinTask) -> dict[str, Any]:

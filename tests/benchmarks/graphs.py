@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.compute.bounded_map import bounded_map
 from pumascale.tasks.compute.cluster import open_client, worker_memory, workers_per_host
 from pumascale.tasks.graph import knn, pipeline
-from pumascale.tasks.graph.plan import ROWS_IN_CELLS, enough_partitions
+from pumascale.tasks.graph.plan import SMALL_PARTITION, enough_partitions
 from pumascale.tasks.graph.recall import draw_sample, recall_per_row
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
 from pumascale.tasks.storage import arrays
@@ -145,7 +145,7 @@ def compare(data: Path | None, sizes: list[int], asked: int | None, overlap: int
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             rows = write_rows(folder, data, size)
-            n_partitions = asked or max(16, enough_partitions(rows, ROWS_IN_CELLS, overlap))
+            n_partitions = asked or max(16, enough_partitions(rows, SMALL_PARTITION, overlap))
             first: Figures = {}
             for label, contender in CONTENDERS.items():
                 # All on the same cores, but for the one worker on half of them that two workers are compared with.

@@ -5,10 +5,11 @@ import pytest
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import exact, knn
+from pumascale.tasks.graph.cells import meetings_in
 
 
 def both_ways(rows: NDArray[np.float32], metric: str) -> tuple[knn.Neighbors, knn.Neighbors]:
-    products = knn.nearest_neighbors(rows, 10, metric, {}, angular_rp_forest=False, random_state=1)
+    products, _ = knn.nearest_neighbors(rows, 10, metric, {}, angular_rp_forest=False, random_state=1)
     return products, knn.exact_neighbors(rows, rows, np.arange(len(rows)), 10, metric, {})
 
 
@@ -79,3 +80,19 @@ def test_points_that_meet_too_few_are_left_to_another_way() -> None:
     assert unsure.tolist() == [5]
     assert (ids[5] == -1).all()
     assert np.isinf(squared[5]).all()
+
+
+def test_of_a_cell_that_is_far_too_large_not_all_meet() -> None:
+    home = np.zeros((5000, 1), np.int32)
+    met = [(int(one[0]), int(other[0])) for one, other in meetings_in(home, 100, 300)]
+    assert {one for one, _ in met} == set(range(0, 5000, 100))
+    assert all(0 <= other - one <= 300 for one, other in met)
+    assert len(meetings_in(home, 100, 5000)) == 50 * 51 / 2
+
+
+def test_copies_of_a_row_are_each_others_neighbours_and_asked_for_in_no_other_way() -> None:
+    points = np.random.default_rng(0).normal(size=(900, 4)).astype(np.float32)
+    points[100:400] = points[7]
+    (_, squared), unsure = exact.nearest_others(points, 12, 2)
+    assert (squared[100:400] == 0).all()
+    assert not set(unsure) & set(range(100, 400))

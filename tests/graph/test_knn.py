@@ -21,12 +21,49 @@ def test_exact_neighbours_are_the_naive_ones(digits: NDArray[np.float32]) -> Non
     assert (np.diff(distances, axis=1) >= 0).all()
 
 
+def share_as_near(rows: NDArray[np.float32], k: int) -> float:
+    """How many of the neighbours found in cells are as near as the exact ones."""
+    (indices, distances), cells = knn.nearest_neighbors(
+        rows, k, "euclidean", {}, angular_rp_forest=False, random_state=1, n_threads=2, n_cells=8
+    )
+    np.testing.assert_array_equal(indices[:, 0], np.arange(len(rows)))
+    assert len(np.unique(cells[:, 0])) > 8  # not all are compared
+    _, exact = knn.exact_neighbors(rows, rows, np.arange(len(rows)), k, "euclidean", {})
+    return float((distances <= exact * (1 + 1e-4) + 1e-4).mean())
+
+
+def test_in_cells_nearly_all_neighbours_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knn, "ALL_PER_CELL", 10)
+    rows = np.random.default_rng(0).normal(size=(6000, 5)).astype(np.float32)
+    assert share_as_near(rows, 10) > 0.98
+    assert share_as_near(rows, 100) > 0.95
+
+
+def test_copies_of_one_row_in_cells_cost_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knn, "ALL_PER_CELL", 10)
+    rows = np.random.default_rng(0).normal(size=(6000, 5)).astype(np.float32)
+    rows[3000:] = rows[0]
+    assert share_as_near(rows, 10) > 0.98
+
+
+def test_where_cells_would_be_too_few_all_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knn, "ALL_PER_CELL", 10)
+    rows = np.random.default_rng(0).normal(size=(3000, 5)).astype(np.float32)
+    (_, distances), cells = knn.nearest_neighbors(
+        rows, 300, "euclidean", {}, angular_rp_forest=False, random_state=1, n_cells=8
+    )
+    _, exact = knn.exact_neighbors(rows, rows, np.arange(3000), 300, "euclidean", {})
+    np.testing.assert_allclose(distances, exact, atol=1e-4)
+    assert (cells[:, 0] == 0).all()
+
+
 @pytest.mark.long  # it compiles for most of a minute
 def test_pynndescent_gives_the_row_itself_and_enough_others_even_among_duplicates() -> None:
     rows = np.random.default_rng(0).normal(size=(5000, 8)).astype(np.float32)
     rows[100:160] = rows[0]
-    indices, _ = knn.nearest_neighbors(rows, 15, "manhattan", {}, angular_rp_forest=False, random_state=1)
+    (indices, _), cells = knn.nearest_neighbors(rows, 15, "manhattan", {}, angular_rp_forest=False, random_state=1)
     assert indices.shape == (5000, 15)
+    assert (cells == -1).all()  # what was compared is not known
     np.testing.assert_array_equal(indices[:, 0], np.arange(5000))
     assert (indices >= 0).all()
     assert all(len(set(row)) == 15 for row in indices[:200].tolist())

@@ -1,4 +1,4 @@
-"""Partitions and what they are made with: ranks, sorted runs, rows gathered by id."""
+"""Partitions and what they are made with: sorted runs, rows gathered by id."""
 
 from pathlib import Path
 
@@ -6,18 +6,8 @@ import numpy as np
 import pytest
 
 from pumascale.tasks.graph import plan
-from pumascale.tasks.graph.metrics import distance_block, rank_block
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays
-
-
-@pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
-def test_ranks_order_rows_as_their_distances_do(metric: str) -> None:
-    random = np.random.default_rng(0)
-    queries, rows = ((random.normal(size=(n, 6)) + 300).astype(np.float32) for n in (20, 50))
-    order = np.argsort(rank_block(queries, rows, metric, {}), axis=1)
-    distances = np.take_along_axis(distance_block(queries, rows, metric, {}), order, axis=1)
-    assert (np.diff(distances, axis=1) > -2e-6).all()
 
 
 def test_an_owner_reads_the_columns_that_it_asks_for(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_a_killed_build_goes_on_in_its_partitions_on_workers_of_another_memory(
 def test_a_build_killed_behind_a_repair_knows_what_was_measured_before_it(
     tmp_path: Path, digits: NDArray[np.float32]
 ) -> None:
-    source, asked = write_rows(tmp_path, digits), parameters(n_partitions=16, target_recall=0.99)
+    source, asked = write_rows(tmp_path, digits), parameters(n_partitions=16, overlap=1, target_recall=0.99)
     whole, place = str(tmp_path / "whole"), str(tmp_path / "graph")
     reference = pipeline.build(source, whole, asked, run=map)
     assert reference["repair_passes"] > 0
@@ -175,7 +175,7 @@ def test_a_repair_that_meets_nobody_new_changes_nothing(tmp_path: Path) -> None:
     done.run("neighbours", steps.local_neighbors, partition_tasks(plan))
     done.run("merge", steps.merge_neighbors, block_tasks(plan))
     before = arrays.open_array(f"{place}/knn_indices")[:]
-    improved = [repair.repair_partition(task)["n_improved"] for task in partition_tasks(plan, 1)]
+    improved = [repair.repair_partitions(task)["n_improved"] for task in repair.repair_tasks(plan, 1)]
     for task in block_tasks(plan, 1):
         repair.merge_repaired(task)
     assert improved == [0, 0]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pumascale.tasks.graph.plan import MOST_IN_CELLS, ROWS_IN_CELLS, Plan, is_in_cells, make_plan
+from pumascale.tasks.graph.plan import SMALL_PARTITION, Plan, make_plan
 from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays
 
@@ -22,7 +22,7 @@ def test_few_rows_are_one_partition_and_more_of_them_small_ones(tmp_path: Path) 
     assert planned(tmp_path, GraphParameters(), n_rows=100_000).n_partitions == 1
     plan = planned(tmp_path / "more", GraphParameters())
     assert plan.most_rows > MANY  # as far as the memory goes
-    assert 1.2 < plan.n_partitions * ROWS_IN_CELLS / (MANY * plan.overlap) < 1.8
+    assert 1.2 < plan.n_partitions * SMALL_PARTITION / (MANY * plan.overlap) < 1.8
 
 
 @pytest.mark.parametrize("asked", [
@@ -33,13 +33,14 @@ def test_what_asks_for_something_else_gets_it(tmp_path: Path, asked: GraphParame
     assert planned(tmp_path, asked).n_partitions == 1
 
 
-def test_of_most_rows_a_partition_is_what_fits_a_worker() -> None:
-    assert is_in_cells(MOST_IN_CELLS, GraphParameters(metric="cosine"))
-    assert not is_in_cells(MOST_IN_CELLS + 1, GraphParameters(metric="cosine"))
+def test_of_most_rows_partitions_grow_so_that_there_are_not_too_many(tmp_path: Path) -> None:
+    few, many = (planned(tmp_path / str(n), GraphParameters(), n_rows=n, worker_memory=2**40) for n in (10**6, 10**7))
+    assert few.n_partitions < many.n_partitions < 128 * 3 * 2
+    assert many.n_partitions < 8 * few.n_partitions
 
 
 def test_small_workers_have_smaller_partitions(tmp_path: Path) -> None:
-    assert planned(tmp_path, GraphParameters(), worker_memory=800 * 2**20).most_rows < ROWS_IN_CELLS
+    assert planned(tmp_path, GraphParameters(), worker_memory=800 * 2**20).most_rows < SMALL_PARTITION
 
 
 def test_the_cores_are_shared_out_to_as_many_tasks_as_run_at_once(

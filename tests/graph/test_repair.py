@@ -15,8 +15,8 @@ from tests.graph.conftest import write_rows
 
 def repaired(plan: Plan, turn: int) -> NDArray[np.int64]:
     """The neighbours after a pass."""
-    for task in partition_tasks(plan, turn):
-        repair.repair_partition(task)
+    for task in repair.repair_tasks(plan, turn):
+        repair.repair_partitions(task)
     for block in block_tasks(plan, turn):
         repair.merge_repaired(block)
     return np.asarray(arrays.open_array(f"{plan.place}/knn_indices")[:])
