@@ -18,6 +18,7 @@ from pumascale.tasks.graph.cells import meetings_in
 TILE = 1024  # rows: products of 4 MB, which stay in the cache
 SPARE = 4  # kept beyond what is asked for: products put near rows into another order
 CHUNK = 32  # products looked at together: mostly none of them is near
+TINY = 1e-20  # half squared norms: of differences in the last place the squares would be 0
 ROUNDING = 64 * np.finfo(np.float32).eps  # of half squared distances, in shares of half squared norms
 VECTORS = {"nnan", "nsz", "reassoc", "contract"}  # what lets loops over a row run in vector registers
 
@@ -79,7 +80,7 @@ def nearest_others(
     is_unsure[order] = _is_unsure(values[:, count - 1], half, half)
     ids[order], values[order] = np.where(ids < 0, -1, order[ids]), values.copy()
     _measure(points, points, ids, values)
-    is_unsure &= values[:, count - 1] > 0  # nothing is nearer than copies of the row
+    is_unsure &= (values[:, count - 1] > 0) | (half.max() < TINY)  # nothing is nearer than copies of a row
     return (ids[:, :count], values[:, :count]), np.flatnonzero(is_unsure)
 
 

@@ -11,11 +11,13 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from pumascale.tasks.storage.halves import converted
+
 
 def as_floats(values: NDArray[Any]) -> NDArray[np.float32]:
     """`values` as float32, of the same shape; not copied where they are of it already."""
     if values.dtype != np.float16 or not _has_instruction():
-        return values.astype(np.float32, copy=False)
+        return np.asarray(converted(values, np.float32))
     floats = np.empty(values.shape, np.float32)
     _convert(np.ascontiguousarray(values).view(np.uint16).ravel(), floats.ravel())
     return floats
@@ -25,7 +27,9 @@ def as_floats(values: NDArray[Any]) -> NDArray[np.float32]:
 def _has_instruction() -> bool:
     """Without it LLVM calls a function that may not be there; every ARM of 64 bits has it."""
     is_arm = platform.machine() in ("aarch64", "arm64")
-    return is_arm or bool(binding.get_host_cpu_features().get("f16c") and "NUMBA_CPU_NAME" not in os.environ)
+    return is_arm or bool(
+        binding.get_host_cpu_features().get("f16c") and not {"NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"} & set(os.environ)
+    )
 
 
 @intrinsic

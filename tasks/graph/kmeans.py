@@ -1,7 +1,6 @@
 """k-means: the middles of neighbourhoods of rows, and which of them are near a row."""
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 from numba import njit
@@ -52,37 +51,29 @@ def nearest_centers(
     count: int,
     n_threads: int = 1,
 ) -> NDArray[np.int32]:
-    """The `count` nearest centers of every row, int32 (m, count), nearest first."""
+    """The `count` nearest centers of every row, int32 (m, count), nearest first; -1 where squares overflow."""
     blocks = arrays.row_blocks(len(rows), max(1, RANKS_AT_ONCE // len(centers)))
-    nearest = partial(_nearest, rows, centers, metric, metric_kwds, count)
+    points = points_of_squares(metric, rows, centers)
+    if points is None:
+        parts = [distance_block(rows[start:stop], centers, metric, metric_kwds) for start, stop in blocks]
+        return np.concatenate([np.argsort(part, axis=1, kind="stable")[:, :count].astype(np.int32) for part in parts])
+    middle = points[1].mean(axis=0)
+    centered = points[1] - middle
+    half = (np.einsum("ij,ij->i", centered, centered) / 2).astype(np.float32)
+
+    def nearest(block: tuple[int, int]) -> NDArray[np.int32]:
+        asked = points[0][block[0] : block[1]] - middle
+        return _nearest_first(asked @ centered.T, half, count)
+
     # BLAS with threads of its own may round otherwise, and no two runs would agree.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as pool:
         return np.concatenate(list(pool.map(nearest, blocks)))
 
 
-def _nearest(
-    rows: NDArray[np.float32],
-    centers: NDArray[np.float32],
-    metric: str,
-    metric_kwds: dict[str, float],
-    count: int,
-    block: tuple[int, int],
-) -> NDArray[np.int32]:
-    some = rows[block[0] : block[1]]
-    asked, points = (points_of_squares(one, metric) for one in (some, centers))
-    if asked is None or points is None:
-        distances = distance_block(some, centers, metric, metric_kwds)
-        return np.argsort(distances, axis=1, kind="stable")[:, :count].astype(np.int32)
-    center = points.mean(axis=0)
-    centered = points - center
-    half = np.einsum("ij,ij->i", centered, centered) / 2
-    return _nearest_first((asked - center) @ centered.T, half.astype(np.float32), count)
-
-
 @njit(cache=True, fastmath=exact.VECTORS, nogil=True)
 def _nearest_first(products: NDArray[np.float32], half: NDArray[np.float32], count: int) -> NDArray[np.int32]:
     """The `count` smallest half squared distances of each line, `half` less the products, as places, ascending."""
-    places, values = np.empty((len(products), count), np.int32), np.empty(count, np.float32)
+    places, values = np.full((len(products), count), -1, np.int32), np.empty(count, np.float32)
     for i in range(len(products)):
         values[:] = np.inf
         for low in range(0, len(half), exact.CHUNK):
@@ -107,7 +98,7 @@ def _means(
 ) -> NDArray[np.float32]:
     """The mean of the rows that each center is the nearest to; one without rows stays."""
     sums, counts = np.zeros(centers.shape, np.float64), np.zeros(len(centers), np.int64)
-    for i in range(len(sample)):
+    for i in np.flatnonzero(nearest >= 0):
         counts[nearest[i]] += 1
         sums[nearest[i]] += sample[i]
     means = centers.copy()

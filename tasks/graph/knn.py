@@ -21,6 +21,8 @@ EXACT_BELOW = 4096  # rows, where their distances are no products
 ALL_PER_CELL = 1024  # up to so many rows per cell that a row is compared in, all are compared
 MOST_CELLS = 4096  # of a partition
 SAMPLED_PER_CELL, CELL_STEPS = 8, 1
+FEW_LISTS = 131_072  # rows: each thread keeps neighbours of its own for all of them
+MOST_DISTANCES = 131_072**2  # of rows that products cannot tell apart; with more of them pynndescent is faster
 THREADS = 4  # of pynndescent: its result depends on their number, which any number of workers shall agree on
 BLOCK_VALUES = 2**24  # distances held at once: 64 MB in float32
 
@@ -58,19 +60,41 @@ def nearest_neighbors(
     cells : int32 (m, n_cells)
         In which cells each row was compared, its home first, below MOST_CELLS; -1: none.
     """
-    cells = np.full((len(rows), n_cells), -1, np.int32)
     if len(rows) == 0:
-        return (np.empty((0, n_neighbors), np.int32), np.empty((0, n_neighbors), np.float32)), cells
-    points = points_of_squares(rows, metric) if len(rows) > 1 else None
-    if points is None and len(rows) > EXACT_BELOW:
-        return searched_neighbors(rows, n_neighbors, metric, metric_kwds, angular_rp_forest, random_state), cells
-    cells[:, 0] = 0  # all meet all
-    if points is None:
-        return exact_neighbors(rows, rows, np.arange(len(rows)), n_neighbors, metric, metric_kwds), cells
-    count, most = _n_centers(len(rows), n_cells, n_neighbors), len(rows)
-    if len(rows) > ALL_PER_CELL * n_cells and count > n_cells:
-        cells, most = _nearest_cells(points, count, n_cells, random_state, n_threads), 8 * len(rows) // count
-    return _by_products(rows, points, cells, most, n_neighbors, metric, metric_kwds, n_threads), cells
+        nothing = np.empty((0, n_neighbors), np.int32), np.empty((0, n_neighbors), np.float32)
+        return nothing, np.empty((0, n_cells), np.int32)
+    points = points_of_squares(metric, rows) if len(rows) > 1 else None
+    if points is None and len(rows) <= EXACT_BELOW:
+        found = exact_neighbors(rows, rows, np.arange(len(rows)), n_neighbors, metric, metric_kwds)
+        return found, _one_cell(len(rows), n_cells)
+    if points is not None:
+        found, unsure, cells = _compared(points[0], n_neighbors, n_cells, metric, random_state, n_threads)
+        if len(unsure) * len(rows) <= MOST_DISTANCES:
+            if len(unsure):
+                again = exact_neighbors(rows[unsure], rows, unsure, n_neighbors, metric, metric_kwds)
+                found[0][unsure], found[1][unsure] = again
+            return found, cells
+    found = searched_neighbors(rows, n_neighbors, metric, metric_kwds, angular_rp_forest, random_state)
+    return found, np.full((len(rows), n_cells), -1, np.int32)
+
+
+def _compared(
+    points: NDArray[np.float32], n_neighbors: int, n_cells: int, metric: str, seed: int, n_threads: int
+) -> tuple[Neighbors, NDArray[np.intp], NDArray[np.int32]]:
+    """The neighbours among all points, or in cells where there are many; the unsure ones, see `exact`; the cells."""
+    cells, most = _one_cell(len(points), n_cells), len(points)
+    count = _n_centers(len(points), n_cells, n_neighbors)
+    if len(points) > ALL_PER_CELL * n_cells and count > n_cells:
+        cells, most = _nearest_cells(points, count, n_cells, seed, n_threads), 8 * len(points) // count
+    n_threads = n_threads if len(points) <= FEW_LISTS else min(n_threads, THREADS)
+    (others, squared), unsure = exact.nearest_others(points, n_neighbors - 1, n_threads, cells, most)
+    indices = np.concatenate([np.arange(len(points), dtype=np.int32)[:, None], others], axis=1)
+    return (indices, np.pad(distances_of_squares(squared, metric), ((0, 0), (1, 0)))), unsure, cells
+
+
+def _one_cell(n_rows: int, n_cells: int) -> NDArray[np.int32]:
+    """All rows at home in one cell: all meet all."""
+    return np.tile(np.array([0] + [-1] * (n_cells - 1), np.int32), (n_rows, 1))
 
 
 def _n_centers(n_rows: int, n_cells: int, n_neighbors: int) -> int:
@@ -123,25 +147,6 @@ def searched_neighbors(
 def is_compared(n_rows: int, metric: str) -> bool:
     """Whether nothing is searched: rows are compared, all of them or in cells."""
     return metric in OF_PRODUCTS or n_rows <= EXACT_BELOW
-
-
-def _by_products(
-    rows: NDArray[np.float32],
-    points: NDArray[np.float32],
-    cells: NDArray[np.int32],
-    most: int,
-    n_neighbors: int,
-    metric: str,
-    metric_kwds: dict[str, float],
-    n_threads: int,
-) -> Neighbors:
-    (others, squared), unsure = exact.nearest_others(points, n_neighbors - 1, n_threads, cells, most)
-    indices = np.concatenate([np.arange(len(rows), dtype=np.int32)[:, None], others], axis=1)
-    distances = np.pad(distances_of_squares(squared, metric), ((0, 0), (1, 0)))
-    if len(unsure):
-        again = exact_neighbors(rows[unsure], rows, unsure, n_neighbors, metric, metric_kwds)
-        indices[unsure], distances[unsure] = again
-    return indices, distances
 
 
 def exact_neighbors(

@@ -91,14 +91,20 @@ def disconnection_distance(metric: str, asked: float | None) -> float:
     return asked if asked is not None else DISCONNECTION_DISTANCES.get(metric, np.inf)
 
 
-def points_of_squares(rows: NDArray[np.float32], metric: str) -> NDArray[np.float32] | None:
-    """Points whose squared euclidean distances rank as the metric does, float32 (m, n_features); None: there are none.
+def points_of_squares(metric: str, *sets: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...] | None:
+    """Points whose squared euclidean distances rank as the metric does, float32, per set of rows; None: there are none.
 
-    Rows of zeros have a cosine distance by agreement only, which no point gives.
+    By agreement rows of zeros have a cosine distance of 1 to all others: they lie on an axis of their own.
     """
     if metric in EUCLIDEAN:
-        return rows
-    return _unit(rows) if metric == "cosine" and rows.any(axis=1).all() else None
+        return sets
+    if metric != "cosine":
+        return None
+    units = [_unit(rows) for rows in sets]
+    empty = [np.asarray(~unit.any(axis=1)) for unit in units]
+    if any(is_empty.any() for is_empty in empty):
+        units = [np.column_stack([unit, is_empty]) for unit, is_empty in zip(units, empty, strict=True)]
+    return tuple(units)
 
 
 def distances_of_squares(squared: NDArray[np.float32], metric: str) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """Partitions: neighbourhoods of rows that fit a worker, made out of core.
 
-each row to its `overlap` nearest partitions, see `pivots`
+each row to the partitions of its nearest pivots, `overlap` at most, see `pivots`
 per block: rows sorted by partition, one run      per partition: one range read per run
 """
 
@@ -23,7 +23,7 @@ logger = logging.getLogger("pumascale.graph")
 
 
 def assign_block(task: BlockTask) -> dict[str, Any]:
-    """The `overlap` nearest partitions of each row of a block, nearest first; returns the partitions' sizes.
+    """The partitions that each row of a block joins, nearest first; returns the partitions' sizes.
 
     A row with NaN or inf joins none, nor does one that an equal row stands for: -1.
     """

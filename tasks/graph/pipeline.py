@@ -223,7 +223,8 @@ def meet_target(plan: Plan, done: Steps, edges: Results, worker_memory: int | No
     n_values = int(np.prod(arrays.open_array(str(plan.parameters.labels)).shape[1:]))
     arrays.create_array(rows, shape=(plan.n_rows, n_values), dtype=np.float32, shard_rows=plan.block_rows)
     done.run("target", target.copy_target, block_tasks(plan))
-    build(rows, place, target.target_parameters(plan.parameters), run=done.runner, worker_memory=worker_memory)
+    asked = target.target_parameters(plan.parameters)
+    build(rows, place, asked, run=done.runner, worker_memory=worker_memory, n_workers=plan.n_at_once)
     scattered = done.run("scatter-target", target.scatter_target, block_tasks(plan))
     least, of_target = (min(result["least"] for result in results) for results in (edges, scattered))
     tasks = [

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from pumascale.tasks.graph import kmeans
 from pumascale.tasks.graph.plan import PartitionTask, Plan, read
@@ -37,7 +38,8 @@ def choose_pivots(task: PartitionTask) -> dict[str, Any]:
     pivots = kmeans.choose_centers(sample, count, metric, seed, steps=KMEANS_STEPS, n_threads=n_threads)
     nearest = kmeans.nearest_centers(sample, pivots, metric, plan.parameters.metric_kwds, 1, n_threads)[:, 0]
     weights = np.bincount(nearest, minlength=len(pivots)).astype(np.float64) + 1e-3
-    groups = group_pivots(pivots, weights, plan.n_partitions)
+    with threadpool_limits(1, "blas"):  # with more threads it may round otherwise
+        groups = group_pivots(pivots, weights, plan.n_partitions)
     order = np.argsort(groups, kind="stable")
     arrays.write_whole(plan.scratch("pivots"), pivots[order])
     arrays.write_whole(plan.scratch("groups"), groups[order].astype(np.int32))
@@ -92,7 +94,8 @@ def nearest_partitions(plan: Plan, rows: NDArray[np.float32]) -> NDArray[np.int3
     """The partitions that rows join, int32 (m, overlap), nearest first; -1 where there are no more."""
     pivots, groups = read(plan.scratch("pivots")), read(plan.scratch("groups"))
     metric, kwds = plan.parameters.metric, plan.parameters.metric_kwds
-    near = kmeans.nearest_centers(rows, pivots, metric, kwds, min(N_JOINED, len(pivots)), plan.n_threads)
+    count = min(max(N_JOINED, plan.overlap), len(pivots))
+    near = kmeans.nearest_centers(rows, pivots, metric, kwds, count, plan.n_threads)
     return _first_distinct(groups[near], plan.overlap)
 
 

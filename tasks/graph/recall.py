@@ -57,10 +57,10 @@ def block_candidates(task: Candidates) -> Nearest:
 def nearest_rows(queries: NDArray[np.float32], rows: NDArray[np.float32], parameters: GraphParameters) -> Nearest:
     """The n_neighbors nearest rows to each query, fewer where there are none, in any order."""
     metric, count = parameters.metric, min(parameters.n_neighbors, len(rows))
-    asked, points = (points_of_squares(some, metric) for some in (queries, rows))
-    if asked is None or points is None or count == 0:
+    points = points_of_squares(metric, queries, rows)
+    if points is None or count == 0:
         return _by_distances(queries, rows, parameters, count)
-    (found, squared), unsure = exact.nearest_to(asked, points, count)
+    (found, squared), unsure = exact.nearest_to(points[0], points[1], count)
     nearest = found.astype(np.int64), distances_of_squares(squared, metric)
     if len(unsure):
         nearest[0][unsure], nearest[1][unsure] = _by_distances(queries[unsure], rows, parameters, count)

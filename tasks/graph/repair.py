@@ -181,9 +181,9 @@ def pair_distances(
     line = (np.cumsum(needed) - 1).astype(np.int32)  # of each place among what is needed
     data = flat(gather_data(plan, ids[needed]))
     pairs = line[rows], np.where(others < 0, -1, line[others])
-    points = points_of_squares(data, plan.parameters.metric)
+    points = points_of_squares(plan.parameters.metric, data)
     if points is not None:
-        return distances_of_squares(exact.squared_pairs(points, *pairs), plan.parameters.metric)
+        return distances_of_squares(exact.squared_pairs(points[0], *pairs), plan.parameters.metric)
     arguments = tuple(float(value) for value in plan.parameters.metric_kwds.values())
     return np.asarray(_distances(plan.parameters.metric)(data, *pairs, arguments))
 

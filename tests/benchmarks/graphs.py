@@ -3,10 +3,9 @@
     uv run python tests/benchmarks/graphs.py DATA.npz                       # its X: 63,666 x 384
     uv run python tests/benchmarks/graphs.py --rows 100000,300000,1000000   # 2,000 normals in 64 dimensions
 
-Every contender is a process of its own, warmed up on a small array first, so that nobody's compilation is timed (but
-pynndescent's in our workers, where --partitions asks for partitions of more than 65,536 rows). Recall is measured by
-the same code on the same rows. Memory is the peak of the largest process that finds neighbours: a Dask worker here, the
-whole program there. `union` is what comes after the neighbours: memberships and the fuzzy union, there
+Every contender is a process of its own, warmed up on a small array first, so that nobody's compilation is timed. Recall
+is measured by the same code on the same rows. Memory is the peak of the largest process that finds neighbours: a Dask
+worker here, the whole program there. `union` is what comes after the neighbours: memberships and the fuzzy union, there
 `umap.umap_.fuzzy_simplicial_set` on the neighbours found.
 """
 

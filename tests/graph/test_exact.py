@@ -96,3 +96,9 @@ def test_copies_of_a_row_are_each_others_neighbours_and_asked_for_in_no_other_wa
     (_, squared), unsure = exact.nearest_others(points, 12, 2)
     assert (squared[100:400] == 0).all()
     assert not set(unsure) & set(range(100, 400))
+
+
+@pytest.mark.parametrize("scale", [1e-24, 1e19])
+def test_rows_whose_squares_are_no_floats_are_left_to_another_way(scale: float) -> None:
+    points = (np.random.default_rng(0).normal(size=(300, 4)) * scale).astype(np.float32)
+    assert len(exact.nearest_others(points, 12)[1]) == 300

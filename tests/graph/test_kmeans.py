@@ -28,3 +28,14 @@ def test_the_nearest_centers_are_those_of_all_distances(metric: str) -> None:
     distances = distance_block(rows, centers, metric, {})
     expected = np.sort(distances, axis=1)[:, :7]
     np.testing.assert_allclose(np.take_along_axis(distances, found, axis=1), expected, atol=1e-4)
+
+
+def test_where_squares_overflow_no_center_is_the_nearest() -> None:
+    rows = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+    rows[7] = 1e25
+    with np.errstate(over="ignore", invalid="ignore"):
+        centers = kmeans.choose_centers(rows, 100, "euclidean", 0, steps=2)
+        centers[0] = 1e25
+        found = kmeans.nearest_centers(rows, centers, "euclidean", {}, 3)
+    assert ((found >= -1) & (found < 100)).all()
+    assert np.isfinite(centers).all()

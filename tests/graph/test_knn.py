@@ -57,6 +57,16 @@ def test_where_cells_would_be_too_few_all_are_compared(monkeypatch: pytest.Monke
     assert (cells[:, 0] == 0).all()
 
 
+def test_cosine_rows_of_zeros_are_at_a_distance_of_one_from_all_others() -> None:
+    rows = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
+    rows[:20] = 0
+    (indices, distances), _ = knn.nearest_neighbors(rows, 15, "cosine", {}, angular_rp_forest=False, random_state=1)
+    assert (distances[:20] == 0).all()
+    assert (indices[20:] >= 20).all()
+    naive = knn.exact_neighbors(rows, rows, np.arange(400), 15, "cosine", {})
+    np.testing.assert_allclose(distances, naive[1], atol=1e-5)
+
+
 @pytest.mark.long  # it compiles for most of a minute
 def test_pynndescent_gives_the_row_itself_and_enough_others_even_among_duplicates() -> None:
     rows = np.random.default_rng(0).normal(size=(5000, 8)).astype(np.float32)
