@@ -8,12 +8,13 @@ from pumascale.tasks.graph.metrics import OF_PRODUCTS
 
 IMPORTS = 450 * 2**20  # Python, NumPy, numba with its compiled code, pynndescent, Dask
 SAFE_SHARE = 0.6  # of a worker's limit: Dask pauses a worker at 0.8 and kills it at 0.95
-DISTANCES = 3 * 64 * 2**20  # of some rows to all pivots or samples, with float64 products and what is sorted
+DISTANCES = 3 * 64 * 2**20  # of some rows to all samples, and what is sorted
+TILES = 64 * 2**20  # where products take their place: some of them at a time, and the rows centred
 
 
-def projected_block(block_rows: int, n_features: int, n_neighbors: int, overlap: int) -> int:
-    """Bytes for a block of rows: assigned, scattered (a copy per partition), merged."""
-    assigned = 4 * n_features * block_rows + DISTANCES
+def projected_block(block_rows: int, n_features: int, n_neighbors: int, overlap: int, metric: str) -> int:
+    """Bytes for a block of rows: assigned (or compared with samples), scattered (a copy per partition), merged."""
+    assigned = 4 * n_features * block_rows + (TILES if metric in OF_PRODUCTS else DISTANCES)
     scattered = (2 + overlap) * 4 * n_features * block_rows
     merged = 5 * 12 * overlap * n_neighbors * block_rows  # indices and distances, sorted twice
     return IMPORTS + max(assigned, scattered, merged)
@@ -52,7 +53,7 @@ def projected_edges(n_rows: int, n_features: int, n_neighbors: int) -> int:
 def projected_peak(n_rows: int, block_rows: int, n_features: int, n_neighbors: int, overlap: int, metric: str) -> int:
     """Bytes that a worker needs at most, for partitions of `n_rows` and blocks of `block_rows` rows."""
     return max(
-        projected_block(block_rows, n_features, n_neighbors, overlap),
+        projected_block(block_rows, n_features, n_neighbors, overlap, metric),
         projected_neighbors(n_rows, n_features, n_neighbors, metric),
         projected_edges(n_rows, n_features, n_neighbors),
     )
