@@ -60,9 +60,9 @@ def nearest_others(
     order = np.argsort(cells[:, 0], kind="stable").astype(np.int32)  # who is at home in a cell lies side by side
     centered = points[order]
     centered -= points.mean(axis=0)
-    half = _half_norms(centered)
+    half = half_norms(centered)
     meetings = meetings_in(cells[order], TILE, most or len(points))
-    lists = [_nothing(len(points), min(count + SPARE, len(points) - 1)) for _ in range(n_threads)]
+    lists = [nothing(len(points), min(count + SPARE, len(points) - 1)) for _ in range(n_threads)]
 
     def meet(thread: int) -> None:
         buffer = np.empty(TILE * TILE, np.float32)
@@ -90,11 +90,11 @@ def nearest_to(
     """As `nearest_others`, for `queries` among `points`: int32 and float32 (q, count), 0 < count <= m."""
     center = points.mean(axis=0)
     asked, centered = queries - center, points - center
-    half = _half_norms(centered)
-    ids, values = _nothing(len(queries), min(count + SPARE, len(points)))
+    half = half_norms(centered)
+    ids, values = nothing(len(queries), min(count + SPARE, len(points)))
     for first in range(0, len(points), TILE):
-        _keep(asked @ centered[first : first + TILE].T, first, half, ids, values)
-    own = _half_norms(asked)
+        keep(asked @ centered[first : first + TILE].T, first, half, ids, values)
+    own = half_norms(asked)
     is_unsure = _is_unsure(values[:, count - 1] + own, own, half)
     _measure(queries, points, ids, values)
     return (ids[:, :count], values[:, :count]), np.flatnonzero(is_unsure)
@@ -124,11 +124,13 @@ def _is_unsure(values: NDArray[np.float32], own: NDArray[np.float32], half: NDAr
     return np.asarray(~is_sure)
 
 
-def _half_norms(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def half_norms(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Half the squared norms of rows, float32 (m,)."""
     return np.asarray(np.einsum("ij,ij->i", rows, rows) / 2, np.float32)
 
 
-def _nothing(n_rows: int, count: int) -> Neighbors:
+def nothing(n_rows: int, count: int) -> Neighbors:
+    """Lists of neighbours that are still empty."""
     return np.full((n_rows, count), -1, np.int32), np.full((n_rows, count), np.inf, np.float32)
 
 
@@ -151,8 +153,8 @@ def insert(ids: NDArray[Any], values: NDArray[np.float32], new: int, value: floa
     ids[at], values[at] = new, value
 
 
-@njit(cache=True, fastmath=VECTORS)
-def _keep(
+@njit(cache=True, fastmath=VECTORS, nogil=True)
+def keep(
     products: NDArray[np.float32],
     first: int,
     half: NDArray[np.float32],

@@ -59,37 +59,17 @@ def nearest_centers(
         return np.concatenate([np.argsort(part, axis=1, kind="stable")[:, :count].astype(np.int32) for part in parts])
     middle = points[1].mean(axis=0)
     centered = points[1] - middle
-    half = (np.einsum("ij,ij->i", centered, centered) / 2).astype(np.float32)
+    half = exact.half_norms(centered)
 
     def nearest(block: tuple[int, int]) -> NDArray[np.int32]:
         asked = points[0][block[0] : block[1]] - middle
-        return _nearest_first(asked @ centered.T, half, count)
+        near, values = exact.nothing(len(asked), count)
+        exact.keep(asked @ centered.T, 0, half, near, values)
+        return near
 
     # BLAS with threads of its own may round otherwise, and no two runs would agree.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as pool:
         return np.concatenate(list(pool.map(nearest, blocks)))
-
-
-@njit(cache=True, fastmath=exact.VECTORS, nogil=True)
-def _nearest_first(products: NDArray[np.float32], half: NDArray[np.float32], count: int) -> NDArray[np.int32]:
-    """The `count` smallest half squared distances of each line, `half` less the products, as places, ascending."""
-    places, values = np.full((len(products), count), -1, np.int32), np.empty(count, np.float32)
-    for i in range(len(products)):
-        values[:] = np.inf
-        for low in range(0, len(half), exact.CHUNK):
-            high, least = min(low + exact.CHUNK, len(half)), np.float32(np.inf)
-            for j in range(low, high):
-                products[i, j] = half[j] - products[i, j]
-                least = min(least, products[i, j])
-            if least < values[-1]:
-                for j in range(low, high):
-                    if products[i, j] < values[-1]:
-                        at = count - 1
-                        while at > 0 and values[at - 1] > products[i, j]:
-                            values[at], places[i, at] = values[at - 1], places[i, at - 1]
-                            at -= 1
-                        values[at], places[i, at] = products[i, j], j
-    return places
 
 
 @njit(cache=True)

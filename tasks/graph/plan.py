@@ -159,8 +159,10 @@ def block_tasks(plan: Plan, turn: int = 0, mean_distance: float = 0.0) -> list[B
 
 
 def partition_groups(plan: Plan, n_rows: int) -> list[tuple[int, ...]]:
-    """Partitions side by side for one task each, about `n_rows` that joined them first: Dask takes as long for a task
-    as some thousand rows do, and what is near is read once."""
+    """Partitions side by side for one task each, together about `n_rows` that joined them first.
+
+    Dask takes as long for a task as some thousand rows do, and what is near is read once.
+    """
     in_a_task = min(n_rows * plan.n_partitions // plan.n_rows, plan.n_partitions // LEAST_TASKS)
     ranges = arrays.row_blocks(plan.n_partitions, max(1, in_a_task))
     return [tuple(range(first, last)) for first, last in ranges]

@@ -23,7 +23,7 @@ def test_centers_of_clusters_are_their_means(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
 def test_the_nearest_centers_are_those_of_all_distances(metric: str) -> None:
     random = np.random.default_rng(0)
-    rows, centers = ((random.normal(size=(n, 6)) + 30).astype(np.float32) for n in (300, 90))
+    rows, centers = ((random.normal(size=(n, 6)) + 300).astype(np.float32) for n in (300, 90))
     found = kmeans.nearest_centers(rows, centers, metric, {}, 7, n_threads=2)
     distances = distance_block(rows, centers, metric, {})
     expected = np.sort(distances, axis=1)[:, :7]
