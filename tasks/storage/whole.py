@@ -31,8 +31,23 @@ def write_object(url: str, values: NDArray[Any], compressor: dict[str, Any] | No
     Source: https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html
     """
     values = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    urls.write_large(urls.join(url, METADATA), json.dumps(_metadata(values, compressor)).encode())
+    urls.write_large(urls.join(url, METADATA), json.dumps(_metadata(values.dtype, values.shape, compressor)).encode())
     urls.write_large(_chunk_url(url, values.ndim), _chunk(values, compressor))
+
+
+def read_object(url: str) -> NDArray[Any] | None:
+    """An array that `write_object` wrote; None where there is another, or something is lost: Zarr says what."""
+    metadata = json.loads(urls.read_bytes(urls.join(url, METADATA)) or "{}")
+    compressors = [codec["configuration"] for codec in metadata.get("codecs", [])[1:]]
+    dtype, shape = np.dtype(metadata.get("data_type", "u1")), tuple(metadata.get("shape", ()))
+    if not shape or metadata != _metadata(dtype, shape, *compressors[:1]):
+        return None
+    data = urls.read_bytes(_chunk_url(url, len(shape)))
+    try:
+        content = data if data is None or not compressors else blosc.decompress(data)
+        return None if content is None else np.frombuffer(content, dtype).reshape(shape)
+    except (ValueError, RuntimeError):
+        return None
 
 
 def read_plain(url: str, start: int, stop: int) -> NDArray[Any]:
@@ -55,16 +70,15 @@ def _chunk(values: NDArray[Any], compressor: dict[str, Any] | None) -> Any:
     return blosc.compress(values, name, level, blosc.BITSHUFFLE, compressor["blocksize"])
 
 
-def _metadata(values: NDArray[Any], compressor: dict[str, Any] | None) -> dict[str, Any]:
-    shape = list(values.shape)
+def _metadata(dtype: np.dtype[Any], shape: tuple[int, ...], compressor: dict[str, Any] | None = None) -> dict[str, Any]:
     return {
         "zarr_format": 3,
         "node_type": "array",
-        "shape": shape,
-        "data_type": values.dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}},
+        "shape": list(shape),
+        "data_type": dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(shape)}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-        "fill_value": False if values.dtype.kind == "b" else 0,
+        "fill_value": False if dtype.kind == "b" else 0,
         "codecs": [
             {"name": "bytes", "configuration": {"endian": "little"}},
             *([{"name": "blosc", "configuration": compressor}] if compressor else []),

@@ -44,12 +44,30 @@ def test_rows_are_picked_out_of_what_lies_plain(workspace: str, dtype: str, shap
             np.testing.assert_array_equal(whole.read_plain(url, start, stop), values[start:stop])
 
 
-def test_a_lost_object_is_an_error(tmp_path: Path) -> None:
-    url = str(tmp_path / "values")
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", ">i4", "bool"])
+@pytest.mark.parametrize("shape", [(9,), (9, 3), (9, 4, 2), (0, 3)])
+def test_all_is_read_back_whatever_wrote_it(workspace: str, dtype: str, shape: tuple[int, ...]) -> None:
+    values = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    arrays.write_whole(f"{workspace}/whole", values)
+    arrays.write_plain(f"{workspace}/plain", values)
+    arrays.create_array(f"{workspace}/sharded", shape=shape, dtype=values.dtype)[:] = values
+    assert (whole.read_object(f"{workspace}/whole") is None) == (len(values) == 0)
+    for name in ("whole", "plain", "sharded"):
+        read = arrays.read_whole(f"{workspace}/{name}")
+        assert read.dtype == values.dtype.newbyteorder("=")
+        np.testing.assert_array_equal(read, values)
+
+
+def test_a_lost_or_damaged_object_is_an_error(tmp_path: Path) -> None:
+    url, chunk = str(tmp_path / "values"), tmp_path / "values" / "c.0"
     arrays.write_whole(url, np.ones(5))
-    (tmp_path / "values" / "c.0").unlink()
-    with pytest.raises((FileNotFoundError, InputError)):  # the latter by an older Zarr
-        arrays.open_array(url)[:]
+    chunk.write_bytes(chunk.read_bytes()[:-3])
+    with pytest.raises(InputError, match=r"values.*lost or damaged"):
+        arrays.read_whole(url)
+    chunk.unlink()
+    for read in (arrays.read_whole, lambda url: arrays.open_array(url)[:]):
+        with pytest.raises((FileNotFoundError, InputError)):  # the latter by an older Zarr
+            read(url)
 
 
 def test_what_is_larger_than_a_shard_is_in_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
