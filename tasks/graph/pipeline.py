@@ -73,7 +73,8 @@ def build(
         merged = done.run("merge", steps.merge_neighbors, block_tasks(plan))
     merged, measured = repair_until(plan, done, merged)
     edges, isolated = join(plan, done, merged, worker_memory)
-    counts = {"n_rows": plan.n_rows, "n_edges": sum(result["n_edges"] for result in edges)} | isolated
+    weights = {"n_edges": sum(one["n_edges"] for one in edges), "heaviest": max(one["heaviest"] for one in edges)}
+    counts = {"n_rows": plan.n_rows} | weights | isolated
     asked = parameters.model_dump(include={"n_neighbors", "metric", "target_recall"})
     manifest = counts | {"n_partitions": plan.n_partitions} | asked | measured | {"seconds_per_step": done.seconds}
     # Before scratch goes: a run killed from here on must not look for it again.

@@ -19,6 +19,7 @@ from pumascale.tasks.graph.pairs import both_directions, pair_ends, pair_keys
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, gather, read, write
 from pumascale.tasks.graph.union import (
     gather_edges,
+    heaviest,
     least,
     scatter_edges,
     settle,
@@ -98,7 +99,7 @@ def restore_partition(task: PartitionTask) -> dict[str, Any]:
     strongest = gather(plan.scratch("strongest_of"), met.rows)
     weight = restored(met.head, met.tail, met.weight, backward, strongest)
     settle(plan, task.partition, Partition(met.rows, met.head, met.tail, weight))
-    return {"n_edges": len(weight)}
+    return {"n_edges": len(weight), "heaviest": heaviest(weight)}
 
 
 def copy_target(task: BlockTask) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def join_partitions(task: JoinTask) -> dict[str, Any]:
     """Write the undirected edges that belong to some partitions."""
     joined = [partition_edges(PartitionTask(task.plan, partition), task.is_noted) for partition in task.partitions]
     counts = {name: sum(one[name] for one in joined) for name in ("n_edges", "n_guests")}
-    return counts | {"least": min(one["least"] for one in joined)}
+    return counts | {"least": min(one["least"] for one in joined), "heaviest": max(one["heaviest"] for one in joined)}
 
 
 def partition_edges(task: PartitionTask, is_noted: bool) -> dict[str, Any]:
@@ -176,7 +176,13 @@ def partition_edges(task: PartitionTask, is_noted: bool) -> dict[str, Any]:
             note_strongest(task, content, content.weight)
     else:
         graph_store.write_partition(plan.scratch("unsupervised"), task.partition, content)
-    return {"n_edges": len(content.weight), "n_guests": len(ids) - len(joined), "least": least(content.weight)}
+    counts = {"n_edges": len(content.weight), "n_guests": len(ids) - len(joined)}
+    return counts | {"least": least(content.weight), "heaviest": heaviest(content.weight)}
+
+
+def heaviest(weight: NDArray[np.float32]) -> float:
+    """The largest weight; 0 where there is none."""
+    return float(weight.max(initial=0.0))
 
 
 def least(weight: NDArray[np.float32]) -> float:

@@ -50,7 +50,12 @@ def partition_url(place: str, partition: int, name: str) -> str:
 def read_partition(place: str, partition: int) -> Partition:
     """Read one partition: its row ids and its edges."""
     names = ("rows", "head", "tail", "weight")
-    return Partition(*(np.asarray(arrays.open_array(partition_url(place, partition, name))[:]) for name in names))
+    return Partition(*(arrays.read_whole(partition_url(place, partition, name)) for name in names))
+
+
+def read_ids(place: str, partition: int) -> NDArray[np.int64]:
+    """The row ids of one partition."""
+    return arrays.read_whole(partition_url(place, partition, "rows"))
 
 
 def read_data(place: str, partition: int, n_rows: int, dtype: DTypeLike) -> NDArray[Any]:

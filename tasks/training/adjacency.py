@@ -6,13 +6,13 @@ while the layout works on the last. The file has no name, so a killed training l
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pumascale.tasks.storage.ahead import ahead
 from pumascale.tasks.training.sampling import Edges, joined
 
 BLOCK_ROWS = 2**17  # about 3 million edges, so 24 MB
@@ -30,44 +30,36 @@ class Block:
 
 
 class Adjacency:
-    """The neighbours of `n_rows` rows, in the order in which their edges came.
+    """The neighbours of rows, in the order in which their edges came.
 
     Parameters
     ----------
-    parts : callable
-        Gives the undirected edges part by part, the same ones each time: they are read twice.
+    degrees : int (n_rows,)
+        How many edges each row has.
+    parts : iterable
+        The undirected edges, part by part.
     """
 
-    def __init__(self, n_rows: int, parts: Callable[[], Iterable[Edges]], block_rows: int = BLOCK_ROWS) -> None:
-        self.n_rows, self.block_rows = n_rows, block_rows
+    def __init__(self, degrees: NDArray[np.int32], parts: Iterable[Edges], block_rows: int = BLOCK_ROWS) -> None:
+        self.n_rows, self.block_rows = len(degrees), block_rows
         self.heaviest, self.total_weight = np.float32(0), 0.0
-        self.offsets = np.zeros(n_rows + 1, np.int64)
-        for edges in parts():
-            np.add.at(self.offsets, edges.head + 1, 1)
-            np.add.at(self.offsets, edges.tail + 1, 1)
-            self.heaviest = max(self.heaviest, edges.weight.max(initial=0))
-            self.total_weight += 2 * float(edges.weight.sum(dtype=np.float64))
-        np.cumsum(self.offsets, out=self.offsets)
+        self.offsets = np.zeros(self.n_rows + 1, np.int64)
+        np.cumsum(degrees, out=self.offsets[1:])
         self.file = tempfile.TemporaryFile(prefix="pumascale-")  # noqa: SIM115, open as long as this object lives
-        self._fill(parts())
-        for start in range(0, n_rows, block_rows):
+        self._fill(parts)
+        for start in range(0, self.n_rows, block_rows):
             self._sort(start)
 
     def blocks(self) -> Iterator[Block]:
         """All rows in order; each block is read while the one before it is worked on."""
-        starts = range(0, self.n_rows, self.block_rows)
-        with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(self._read, 0)
-            for following in [*starts[1:], None]:
-                block = ahead.result()
-                if following is not None:
-                    ahead = reader.submit(self._read, following)
-                yield block
+        return ahead(self._read, range(0, self.n_rows, self.block_rows), 1)
 
     def _fill(self, parts: Iterable[Edges]) -> None:
         """Append both directions of every edge to the stretch of its block."""
         free = self.offsets[:: self.block_rows].copy()
         for edges in parts:
+            self.heaviest = max(self.heaviest, edges.weight.max(initial=0))
+            self.total_weight += 2 * float(edges.weight.sum(dtype=np.float64))
             for ends, others in ((edges.head, edges.tail), (edges.tail, edges.head)):
                 self._append(free, Edges(ends, others, edges.weight).at(np.argsort(ends, kind="stable")))
 

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import urls
 from pumascale.tasks.training.checkpoints import KeepCheckpoint
-
-Progress = Callable[[str, int, int, dict[str, float]], None]
+from pumascale.tasks.training.progress import Progress
 
 
 class ReportProgress(keras.callbacks.Callback):  # type: ignore[misc]

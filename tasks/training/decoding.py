@@ -16,10 +16,11 @@ from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import arrays, sources
 from pumascale.tasks.storage.rows import read_ids
 from pumascale.tasks.training import configs
-from pumascale.tasks.training.callbacks import Progress, ValidateReconstruction
+from pumascale.tasks.training.callbacks import ValidateReconstruction
 from pumascale.tasks.training.networks import Networks
 from pumascale.tasks.training.outcome import History, Outcome
 from pumascale.tasks.training.problem import Problem, learning_rate
+from pumascale.tasks.training.progress import Progress
 from pumascale.tasks.training.stream import ROW_COPIES
 
 BATCH_SIZE = 256

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_ROWS = 2**20
-HELD_OUT, FIRST_MEDOIDS, SAMPLE, AXES = 0, 3, 4, 5  # what is drawn; 1 and 2 are the keys of other draws
+HELD_OUT, FIRST_MEDOIDS, SAMPLE, AXES, FAR = 0, 3, 4, 5, 6  # what is drawn; 1 and 2 are the keys of other draws
 
 
 def draw(among: NDArray[np.bool_], count: int, seed: int, purpose: int) -> NDArray[np.int64]:

@@ -13,7 +13,6 @@ from pumascale.tasks.storage import manifests
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.training import configs, curve
 from pumascale.tasks.training.callbacks import (
-    Progress,
     ReportProgress,
     StopOnNonFinite,
     build_logs,
@@ -33,6 +32,7 @@ from pumascale.tasks.training.problem import (
     uses_prototypes,
     validation_batches,
 )
+from pumascale.tasks.training.progress import Progress, silent
 from pumascale.tasks.training.seeds import seeded
 from pumascale.tasks.training.stages import train_prototypes
 from pumascale.tasks.training.stream import FeedWindows, Stream, is_resident
@@ -42,17 +42,13 @@ from pumascale.tasks.training.window import Window
 log = logging.getLogger("pumascale.training")
 
 
-def _silent(stage: str, done: int, total: int, values: dict[str, float]) -> None:
-    pass
-
-
 def fit(
     source: str,
     graph: str,
     place: str,
     parameters: TrainingParameters,
     *,
-    on_progress: Progress = _silent,
+    on_progress: Progress = silent,
     memory_limit: float = math.inf,
 ) -> dict[str, Any]:
     """Train an encoder on the graph of `source` and write the artefact at `place`, all but the commit.
@@ -90,7 +86,7 @@ def train_and_save(
     source: str, graph: str, place: str, parameters: TrainingParameters, on_progress: Progress, memory_limit: float
 ) -> dict[str, Any]:
     """Train, write the objects of the artefact, and return its manifest."""
-    problem = read_problem(source, graph, parameters, memory_limit)
+    problem = read_problem(source, graph, parameters, memory_limit, on_progress)
     a, b = curve_of(parameters)
     with seeded(parameters.random_state), on_all_devices():
         networks, outcome = train_networks(problem, parameters, a, b, place, on_progress)

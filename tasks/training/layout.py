@@ -12,17 +12,19 @@ import ctypes
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
 from pumascale.tasks.training.adjacency import Adjacency
-from pumascale.tasks.training.descent import Step, move_row, table_of_powers
+from pumascale.tasks.training.descent import Places, Step, far_places, move_row, table_of_powers
 
 log = logging.getLogger("pumascale.training")
 
-Places = NDArray[np.float32]  # (n_rows, n_components)
+SMOOTHINGS = 20
 Mover = Callable[[Places, Step], Places]  # all rows by an epoch, to new places
 
 
@@ -100,14 +102,18 @@ def has_cuda() -> bool:
 
 def moved_by_cores(places: Places, step: Step, adjacency: Adjacency, powers: NDArray[np.float32]) -> Places:
     """All rows by an epoch, block by block, on all cores."""
-    moved = np.empty_like(places)
+    move, moved, far = compiled(places.shape[1]), np.empty_like(places), far_places(places, step)
     for block in adjacency.blocks():
-        _move(places, moved, block.first, block.offsets, block.neighbours, block.weight, step, powers)
+        move(places, moved, far, block.first, block.offsets, block.neighbours, block.weight, step, powers)
     return moved
 
 
 def start_places(
-    components: NDArray[np.float32], adjacency: Adjacency, n_components: int, seed: int
+    components: NDArray[np.float32],
+    adjacency: Adjacency,
+    n_components: int,
+    seed: int,
+    on_step: Callable[[int], None] = lambda done: None,
 ) -> NDArray[np.float32]:
     """Principal components of the rows, smoothed over the graph, within 10 and with noise, float32.
 
@@ -117,12 +123,16 @@ def start_places(
     ----------
     components : float32 (n_rows, at most n_components)
         Constant ones (rows that are all alike) give way to noise, as do those that are missing.
+    on_step : callable
+        Called with the steps of `SMOOTHINGS` done.
     """
     generator = np.random.Generator(np.random.Philox(key=[seed, 2]))
     places = generator.standard_normal((len(components), n_components), np.float32)
     for axis in np.flatnonzero(np.ptp(components, axis=0) > 0):
         places[:, axis] = components[:, axis]
-    places = _smoothed(places, adjacency)
+    for done in range(1, SMOOTHINGS + 1):
+        places = _smoothed(places, adjacency)
+        on_step(done)
     places *= 10 / np.abs(places).max()
     return places + generator.standard_normal(places.shape, np.float32) * np.float32(1e-4)
 
@@ -156,14 +166,12 @@ def walked(adjacency: Adjacency, places: NDArray[np.float32]) -> NDArray[np.floa
     return moved
 
 
-def _smoothed(places: NDArray[np.float32], adjacency: Adjacency, steps: int = 20) -> NDArray[np.float32]:
-    for _ in range(steps):
-        places = np.asarray((places + walked(adjacency, places)) / 2, np.float32)
-        places -= places.mean(axis=0, dtype=np.float64).astype(np.float32)
-        # Whitened, or all columns would end as the slowest one.
-        spread = np.linalg.cholesky(_covariance(places) + 1e-12 * np.eye(places.shape[1]))
-        places = np.asarray(places @ np.linalg.inv(spread).T, np.float32)
-    return places
+def _smoothed(places: NDArray[np.float32], adjacency: Adjacency) -> NDArray[np.float32]:
+    """Half a step of a random walk, and whitened, or all columns would end as the slowest one."""
+    places = np.asarray((places + walked(adjacency, places)) / 2, np.float32)
+    places -= places.mean(axis=0, dtype=np.float64).astype(np.float32)
+    spread = np.linalg.cholesky(_covariance(places) + 1e-12 * np.eye(places.shape[1]))
+    return np.asarray(places @ np.linalg.inv(spread).T, np.float32)
 
 
 def _covariance(places: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -184,10 +192,17 @@ def _average(places, moved, first, offsets, neighbours, weight):  # type: ignore
             moved[first + index, axis] = sums[axis] / total if total > 0 else places[first + index, axis]
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _move(places, moved, first, offsets, neighbours, weight, step, powers):  # type: ignore[no-untyped-def]
-    """One epoch of a block: `moved` gets its rows' new places, `places` stay as they were."""
-    for index in prange(len(offsets) - 1):
-        row, start, stop = first + index, offsets[index], offsets[index + 1]
-        moved[row] = places[row]
-        move_row(moved[row], row, places, neighbours[start:stop], weight[start:stop], step, powers)
+@cache
+def compiled(n_components: int) -> Any:
+    """The loop over a block's rows for places of so many dimensions: `moved` gets new ones, `places` stay."""
+
+    @njit(parallel=True, cache=True, nogil=True)
+    def move(places, moved, far, first, offsets, neighbours, weight, step, powers):  # type: ignore[no-untyped-def]
+        for index in prange(len(offsets) - 1):
+            row, start, stop = first + index, offsets[index], offsets[index + 1]
+            place, push = places[row].copy(), np.empty(n_components, np.float32)
+            near, weights = neighbours[start:stop], weight[start:stop]
+            move_row(place, push, n_components, row, places, far, near, weights, step, powers)
+            moved[row] = place
+
+    return move

@@ -15,7 +15,7 @@ from numba import cuda, float32
 from numpy.typing import NDArray
 
 from pumascale.tasks.training.adjacency import Adjacency, Block
-from pumascale.tasks.training.descent import Step, move_row
+from pumascale.tasks.training.descent import Step, far_places, move_row
 
 THREADS = 128  # of a block of CUDA's
 warnings.filterwarnings("ignore", ".*Grid size")  # few rows leave most of a device idle
@@ -28,8 +28,11 @@ def mover(adjacency: Adjacency, powers: NDArray[np.float32], n_components: int) 
 
     def moved_by_device(places: NDArray[np.float32], step: Step) -> NDArray[np.float32]:
         here, moved = cuda.to_device(places), cuda.device_array_like(places)
+        far = cuda.to_device(far_places(places, step))
         for first, offsets, neighbours, weight in kept or map(on_device, adjacency.blocks()):
-            move[-(-len(offsets) // THREADS), THREADS](here, moved, first, offsets, neighbours, weight, step, table)
+            move[-(-len(offsets) // THREADS), THREADS](
+                here, moved, far, first, offsets, neighbours, weight, step, table
+            )
         return np.asarray(moved.copy_to_host())
 
     return moved_by_device
@@ -51,14 +54,15 @@ def compiled(n_components: int) -> Any:
     """The kernel for places of so many dimensions: known to the compiler, they stay in registers."""
 
     @cuda.jit
-    def move(places, moved, first, offsets, neighbours, weight, step, powers):
+    def move(places, moved, far, first, offsets, neighbours, weight, step, powers):
         index = cuda.grid(1)
         if index < len(offsets) - 1:
             row, start, stop = first + index, offsets[index], offsets[index + 1]
-            place = cuda.local.array(n_components, float32)
+            place, push = cuda.local.array(n_components, float32), cuda.local.array(n_components, float32)
             for axis in range(n_components):
                 place[axis] = places[row, axis]
-            move_row(place, row, places, neighbours[start:stop], weight[start:stop], step, powers)
+            near, weights = neighbours[start:stop], weight[start:stop]
+            move_row(place, push, n_components, row, places, far, near, weights, step, powers)
             for axis in range(n_components):
                 moved[row, axis] = place[axis]
 

@@ -14,7 +14,8 @@ from pumascale.tasks.storage import arrays, graph_store, sources, urls
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.rows import read_ids
 from pumascale.tasks.training import sampling, splits
-from pumascale.tasks.training.graph_edges import GraphEdges, heaviest_weight, survey
+from pumascale.tasks.training.graph_edges import GraphEdges, survey
+from pumascale.tasks.training.progress import Progress, silent
 from pumascale.tasks.training.sampling import Edges, joined
 
 MOST_STEPS_PER_EXECUTION = 200
@@ -29,7 +30,7 @@ class Problem:
     source: Any  # Zarr array (n_rows, ...)
     edges: GraphEdges
     n_training_edges: int
-    in_training: NDArray[np.bool_]  # (n_rows,), the rows that have such an edge
+    degrees: NDArray[np.int32]  # (n_rows,), how many such edges each row has
     held_out: NDArray[np.int64]
     validation: Edges  # (held-out, trained)
     steps_per_report: int  # a multiple of steps_per_execution
@@ -60,15 +61,17 @@ class Problem:
         return dtype if dtype in (np.int8, np.uint8, np.float16) else np.dtype(np.float32)
 
 
-def read_problem(source: str, graph: str, parameters: TrainingParameters, memory_limit: float) -> Problem:
+def read_problem(
+    source: str, graph: str, parameters: TrainingParameters, memory_limit: float, on_progress: Progress = silent
+) -> Problem:
     """Hold rows out, look through the edges, and count the steps as umap-learn does."""
     array, is_parametric = sources.open_source(source), parameters.parametric_embedding
-    n_rows = array.shape[0]
+    n_rows, manifest = array.shape[0], graph_store.read_graph_manifest(graph)
     n_epochs = parameters.n_epochs or sampling.default_n_epochs(n_rows)
     # A place that is learned by itself cannot be held out.
     share = parameters.validation_split if is_parametric else 0.0
     held_out = splits.hold_out(n_rows, share, parameters.random_state)
-    edges = GraphEdges(graph, splits.mask(held_out, n_rows), heaviest_weight(graph), n_epochs)
+    edges = GraphEdges(graph, splits.mask(held_out, n_rows), float(manifest["heaviest"]), n_epochs, on_progress)
     found = survey(edges)
     if found.n_training == 0:
         raise InputError(
@@ -79,10 +82,10 @@ def read_problem(source: str, graph: str, parameters: TrainingParameters, memory
     draws = share * sampling.n_draws(found.training_weight, n_epochs)
     steps = count_steps(draws / (parameters.batch_size * parameters.loss_report_frequency))
     n_reports = parameters.loss_report_frequency * n_training_epochs(parameters)
-    metric = str(graph_store.read_graph_manifest(graph).get("metric", "euclidean"))
+    metric = str(manifest.get("metric", "euclidean"))
     landmarks = read_landmarks(parameters)
     return Problem(
-        array, edges, found.n_training, found.in_training, held_out, found.validation, *steps, n_reports, n_epochs,
+        array, edges, found.n_training, found.degrees, held_out, found.validation, *steps, n_reports, n_epochs,
         metric, landmarks, is_parametric, memory_limit,
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ distribution in constant time, on the device: one random column and one random n
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,10 @@ class Edges:
     def at(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Edges":
         """The `chosen` edges, by mask or by index."""
         return Edges(self.head[chosen], self.tail[chosen], self.weight[chosen])
+
+    def renumbered(self, number: NDArray[Any]) -> "Edges":
+        """The same edges between rows that `number` calls otherwise."""
+        return Edges(number[self.head], number[self.tail], self.weight)
 
 
 def joined(parts: list[Edges]) -> Edges:

@@ -16,10 +16,11 @@ from pumascale.tasks.storage import model_store, sources, urls
 from pumascale.tasks.storage.rows import read_ids
 from pumascale.tasks.training import artefact, layout, splits
 from pumascale.tasks.training.adjacency import draw_edges
-from pumascale.tasks.training.callbacks import Progress, build_logs
+from pumascale.tasks.training.callbacks import build_logs
 from pumascale.tasks.training.checkpoints import Checkpoint, KeepLayout, saving_on_sigterm
 from pumascale.tasks.training.medoids import NOBODY, choose_prototypes, principal_axes
 from pumascale.tasks.training.problem import Problem, validation_edges
+from pumascale.tasks.training.progress import Progress
 from pumascale.tasks.training.prototypes import PrototypeAttention, default_n_prototypes, prototype_encoder
 from pumascale.tasks.training.sampling import Edges
 from pumascale.tasks.training.terms import Term
@@ -57,7 +58,7 @@ def train_prototypes(
     )  # fmt: skip
     keeper = KeepLayout(place, parameters.checkpoint_minutes)
     watch = Watch(layer, chosen, trained, problem, parameters, terms, on_progress, keeper)
-    start, first_epoch = start_of(problem, trained, axes, parameters, keeper.resumed)
+    start, first_epoch = start_of(problem, trained, axes, parameters, keeper.resumed, on_progress)
     with saving_on_sigterm(keeper):
         places = layout.lay_out(start, trained.adjacency, options, watch, first_epoch)
     keeper.save(problem.n_epochs, places, watch.history)
@@ -84,7 +85,7 @@ def choose_encoder(
     )
     encoder.get_layer("prototypes").set_keys(sample.rows[among])
     axes = sample.rows.mean(axis=0), principal_axes(sample.rows, sample.ids, parameters.n_components, seed)
-    return encoder, np.searchsorted(trained.ids, sample.ids[among]), axes
+    return encoder, trained.numbers_of(sample.ids[among]), axes
 
 
 def _earlier_prototypes(landmarks: str | None) -> NDArray[np.int64]:
@@ -94,13 +95,21 @@ def _earlier_prototypes(landmarks: str | None) -> NDArray[np.int64]:
 
 
 def start_of(
-    problem: Problem, trained: Trained, axes: Axes, parameters: TrainingParameters, resumed: Checkpoint | None
+    problem: Problem,
+    trained: Trained,
+    axes: Axes,
+    parameters: TrainingParameters,
+    resumed: Checkpoint | None,
+    on_progress: Progress,
 ) -> tuple[NDArray[np.float32], int]:
     """Where the rows start, and the epochs that are done by then."""
     if resumed is not None:
         return resumed.state[0], resumed.step
     components = principal_components(problem, trained.ids, *axes)
-    start = layout.start_places(components, trained.adjacency, parameters.n_components, parameters.random_state)
+    start = layout.start_places(
+        components, trained.adjacency, parameters.n_components, parameters.random_state,
+        lambda done: on_progress("start", done, layout.SMOOTHINGS, {}),
+    )  # fmt: skip
     if trained.landmarks is not None:
         start = layout.start_from_landmarks(start, trained.adjacency, trained.landmarks)
     return start, 0

@@ -142,7 +142,8 @@ def synthesize(source: str, graph: str, n_rows: int) -> None:
         tail = ((head + generator.integers(1, 50, len(head))) % PARTITION_ROWS).astype(np.int32)
         weight = (generator.uniform(0.5, 1, len(head)) ** 4).astype(np.float32)
         graph_store.write_partition(graph, partition, Partition(ids, head, tail, weight))
-    manifests.commit(graph, {"n_rows": n_rows, "n_partitions": n_rows // PARTITION_ROWS, "metric": "euclidean"})
+    counts = {"n_rows": n_rows, "n_partitions": n_rows // PARTITION_ROWS, "heaviest": 1.0}
+    manifests.commit(graph, counts | {"metric": "euclidean"})
 
 
 def main() -> None:

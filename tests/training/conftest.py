@@ -14,6 +14,8 @@ from sklearn.neighbors import NearestNeighbors
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import arrays, manifests
 from pumascale.tasks.storage.graph_store import Partition, write_partition
+from pumascale.tasks.training.adjacency import BLOCK_ROWS, Adjacency
+from pumascale.tasks.training.sampling import Edges
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,17 @@ def store_edges(
     arrays.create_group(place.graph)
     content = Partition(np.arange(len(rows)), head.astype(np.int32), tail.astype(np.int32), weight.astype(np.float32))
     write_partition(place.graph, 0, content)
-    manifests.commit(place.graph, {"n_rows": len(rows), "n_partitions": 1, "metric": "euclidean"})
+    manifests.commit(
+        place.graph, {"n_rows": len(rows), "n_partitions": 1, "metric": "euclidean", "heaviest": float(weight.max())}
+    )
     return place
+
+
+def adjacency_of(n_rows: int, *parts: Edges, block_rows: int = BLOCK_ROWS) -> Adjacency:
+    """The adjacency of edges that are in memory."""
+    ends = [end for edges in parts for end in (edges.head, edges.tail)]
+    degrees = np.bincount(np.concatenate([np.empty(0, np.int64), *ends]), minlength=n_rows)
+    return Adjacency(degrees.astype(np.int32), parts, block_rows)
 
 
 def short(**changes: Any) -> TrainingParameters:

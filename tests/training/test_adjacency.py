@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pumascale.tasks.training.adjacency import Adjacency, draw_edges
 from pumascale.tasks.training.sampling import Edges
+from tests.training.conftest import adjacency_of
 
 
 def random_edges(n_rows: int, n_edges: int, seed: int) -> Edges:
@@ -40,14 +41,14 @@ def test_it_holds_both_directions_in_the_order_they_came(
         for ends, others in ((part.head, part.tail), (part.tail, part.head)):
             for end, other, weight in zip(ends, others, part.weight, strict=True):
                 expected[end].append((int(other), float(weight)))
-    adjacency = Adjacency(n_rows, lambda: parts, block_rows)
+    adjacency = adjacency_of(n_rows, *parts, block_rows=block_rows)
     assert rows_of(adjacency) == expected
     assert adjacency.total_weight == pytest.approx(2 * sum(float(part.weight.sum()) for part in parts))
 
 
 def test_edges_are_drawn_by_weight() -> None:
     edges = random_edges(50, 400, 0)
-    drawn = draw_edges(Adjacency(50, lambda: [edges], block_rows=7), 100_000, 0)
+    drawn = draw_edges(adjacency_of(50, edges, block_rows=7), 100_000, 0)
     counts, expected = np.zeros((50, 50)), np.zeros((50, 50))
     np.add.at(counts, (drawn.head, drawn.tail), 1)
     for ends, others in ((edges.head, edges.tail), (edges.tail, edges.head)):
@@ -60,6 +61,6 @@ def test_edges_are_drawn_by_weight() -> None:
 
 def test_its_file_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    adjacency = Adjacency(50, lambda: [random_edges(50, 400, 0)])
+    adjacency = adjacency_of(50, random_edges(50, 400, 0))
     assert list(tmp_path.iterdir()) == []
     assert len(rows_of(adjacency)) == 50

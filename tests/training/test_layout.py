@@ -13,11 +13,12 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
 from pumascale.tasks.storage import graph_store
+from pumascale.tasks.training import descent
 from pumascale.tasks.training.adjacency import Adjacency
 from pumascale.tasks.training.descent import _power, table_of_powers
-from pumascale.tasks.training.layout import LayoutOptions, lay_out, start_places, walked
+from pumascale.tasks.training.layout import LayoutOptions, lay_out, start_places, step_of, walked
 from pumascale.tasks.training.sampling import Edges, prune
-from tests.training.conftest import Stored
+from tests.training.conftest import Stored, adjacency_of
 
 OPTIONS = LayoutOptions(
     a=1.577, b=0.895, negative_sample_rate=5, repulsion_strength=1.0, learning_rate=1.0, n_epochs=300, seed=3
@@ -32,7 +33,7 @@ def edges(stored: Stored) -> Edges:
 
 @pytest.fixture(scope="module")
 def adjacency(edges: Edges) -> Adjacency:
-    return Adjacency(600, lambda: [edges])
+    return adjacency_of(600, edges)
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +91,24 @@ def test_powers_from_the_table_are_the_powers(b: float) -> None:
 
 
 def test_rows_of_one_place_stay_finite() -> None:
-    adjacency = Adjacency(10, lambda: [Edges(np.arange(9), np.arange(1, 10), np.ones(9, np.float32))])
+    adjacency = adjacency_of(10, Edges(np.arange(9), np.arange(1, 10), np.ones(9, np.float32)))
     assert np.isfinite(lay_out(np.zeros((10, 2), np.float32), adjacency, OPTIONS)).all()
     assert np.isfinite(start_places(np.ones((10, 2), np.float32), adjacency, 2, 0)).all()
+
+
+def test_a_few_rows_in_the_cache_repel_as_well_as_all(
+    monkeypatch: pytest.MonkeyPatch, digits: NDArray[np.float32], adjacency: Adjacency, start: NDArray[np.float32],
+    whole: NDArray[np.float32],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(descent, "MOST_FAR", 64)
+    steps = [step_of(epoch, OPTIONS, adjacency) for epoch in (0, 1)]
+    first, again, second = (descent.far_places(start, step) for step in (steps[0], steps[0], steps[1]))
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == (64, 2)
+    assert not np.array_equal(first, second)
+    few = lay_out(start, adjacency, OPTIONS)
+    assert not np.array_equal(few, whole)
+    assert trustworthiness(digits, few, n_neighbors=15) > trustworthiness(digits, whole, n_neighbors=15) - 0.01
 
 
 @pytest.mark.parametrize("n_components", [2, 5])
@@ -106,7 +122,7 @@ def test_the_start_has_every_dimension_asked_for(
 
 
 def test_blocks_of_any_size_give_the_same_map(edges: Edges, adjacency: Adjacency, start: NDArray[np.float32]) -> None:
-    blocks = Adjacency(600, lambda: [edges], block_rows=37)
+    blocks = adjacency_of(600, edges, block_rows=37)
     np.testing.assert_array_equal(walked(blocks, start), walked(adjacency, start))
     options = replace(OPTIONS, n_epochs=60)
     np.testing.assert_array_equal(lay_out(start, blocks, options), lay_out(start, adjacency, options))

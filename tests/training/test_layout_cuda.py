@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.training import layout
 from pumascale.tasks.training.adjacency import Adjacency
 from pumascale.tasks.training.sampling import Edges
+from tests.training.conftest import adjacency_of
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = layout.LayoutOptions(
@@ -48,7 +49,7 @@ def ring(n_rows: int, block_rows: int) -> tuple[Adjacency, NDArray[np.float32]]:
     tail = (head + generator.integers(1, 20, len(head))) % n_rows
     edges = Edges(head, tail, generator.uniform(0.1, 1, len(head)).astype(np.float32))
     start = generator.normal(0, 5, (n_rows, 3)).astype(np.float32)
-    return Adjacency(n_rows, lambda: [edges], block_rows), start
+    return adjacency_of(n_rows, edges, block_rows=block_rows), start
 
 
 def test_a_simulated_device_moves_rows_as_the_cores_do() -> None:

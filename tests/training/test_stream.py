@@ -42,7 +42,8 @@ def write_partitions(stored: Stored, rows: NDArray[np.float32], place: Path) -> 
         local = (order[np.searchsorted(ids, end, sorter=order)].astype(np.int32) for end in (part.head, part.tail))
         graph_store.write_partition(graph, partition, Partition(ids, *local, part.weight))
         arrays.write_whole(graph_store.partition_url(graph, partition, "data"), rows[ids])
-    manifests.commit(graph, {"n_rows": len(rows), "n_partitions": N_PARTITIONS, "metric": "euclidean"})
+    counts = {"n_rows": len(rows), "n_partitions": N_PARTITIONS, "heaviest": float(edges.weight.max())}
+    manifests.commit(graph, counts | {"metric": "euclidean"})
     return Stored(stored.source, graph)
 
 
@@ -140,7 +141,8 @@ def larger(tmp_path_factory: pytest.TempPathFactory) -> Problem:
         graph_store.write_partition(graph, partition, content)
         data = graph_store.partition_url(graph, partition, "data")
         arrays.write_whole(data, rows[1000 * partition : 1000 * (partition + 1)])
-    manifests.commit(graph, {"n_rows": len(rows), "n_partitions": N_PARTITIONS, "metric": "euclidean"})
+    counts = {"n_rows": len(rows), "n_partitions": N_PARTITIONS, "heaviest": 1.0}
+    manifests.commit(graph, counts | {"metric": "euclidean"})
     return read_problem(source, graph, short(), math.inf)
 
 
