@@ -76,7 +76,7 @@ def make_alone(place: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]
     with lease.held(place):
         if manifests.read_manifest(place) is not None:
             return None
-        urls.remove_parts(place)
+        urls.remove_parts(place, lease.LEASE)  # which others are asking for
         forget_peak()
         try:
             return work()

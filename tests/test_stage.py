@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from sklearn.datasets import load_digits
 
-from pumascale.tasks.stage import costs, make_or_reuse
+from pumascale.tasks.stage import costs, make_alone, make_or_reuse
 from pumascale.tasks.storage import arrays, manifests
 from pumascale.tasks.storage.errors import InputError
 
@@ -77,6 +77,20 @@ def test_of_two_runs_that_both_worked_the_one_that_broke_takes_the_result_of_the
     state = make_or_reuse.fn(str(tmp_path), work)
     assert state.name == "Cached"
     assert state.data["made_by"] == "the other run"
+
+
+def test_of_two_runs_that_begin_at_once_the_second_is_still_asking_when_the_first_clears_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, link = str(tmp_path), os.link
+
+    def link_behind_another(*names: Any) -> None:
+        monkeypatch.setattr(os, "link", link)
+        assert (make_alone(place, lambda: manifests.commit(place, {"by": "the first"})) or {})["by"] == "the first"
+        link(*names)
+
+    monkeypatch.setattr(os, "link", link_behind_another)
+    assert make_alone(place, failing(errno.EIO)) is None
 
 
 def test_a_server_that_does_not_answer_is_said_too(tmp_path: Path) -> None:

@@ -84,8 +84,10 @@ def remove_forsaken(paths: Iterable[Path]) -> None:
                 path.unlink()
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove every unfinished file below `folder`; nobody may be writing there."""
+def remove_parts(folder: Path, shared: str) -> None:
+    """Remove every unfinished file below `folder`, where nobody may be writing but to `shared`: its parts go by age."""
     for path in folder.rglob("*"):
-        if is_part(path.name):
+        if path.name.startswith(f".{shared}."):
+            remove_forsaken([path])
+        elif is_part(path.name):
             path.unlink(missing_ok=True)

@@ -232,7 +232,13 @@ def remove_forsaken_parts(url: str) -> None:
         disk.remove_forsaken(local_path(url).glob(".*"))
 
 
-def remove_parts(url: str) -> None:
-    """Remove the unfinished files below `url` that killed runs left on a disk; nobody may be writing there."""
+def remove_parts(url: str, shared: str) -> None:
+    """Remove the unfinished files below `url` that killed runs left on a disk.
+
+    Parameters
+    ----------
+    shared : str
+        Name of the only object there that others may be writing now: what is unfinished of it goes after a minute.
+    """
     if is_local(url):
-        disk.remove_parts(local_path(url))
+        disk.remove_parts(local_path(url), shared)

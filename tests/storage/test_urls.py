@@ -100,8 +100,13 @@ def test_what_killed_writers_left_on_a_disk_is_not_listed_and_can_be_removed(tmp
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"{")
     assert sorted(urls.list_objects(str(tmp_path))) == ["c/0", "thesis.part"]
-    urls.remove_parts(str(tmp_path))
-    assert not [path for path in parts if path.exists()]
+    forsaken, written = (tmp_path / f".shared.{digit * 12}.part" for digit in "01")
+    for path in (forsaken, written):
+        path.write_bytes(b"{")
+    os.utime(forsaken, (0, 0))
+    urls.remove_parts(str(tmp_path), "shared")
+    assert not [path for path in (*parts, forsaken) if path.exists()]
+    assert written.exists()
     assert sorted(urls.list_objects(str(tmp_path))) == ["c/0", "thesis.part"]
 
 
