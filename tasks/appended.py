@@ -18,7 +18,7 @@ class Appended(BaseModel):
     model: str  # the one that places the rows: what an earlier update retrained from it, if one did
     previous: str | None  # the newest version's embedding
     n_rows_before: int  # in the newest version
-    n_rows: int
+    n_rows: int  # when this was found: more may have come by the time that they are placed
     n_unchanged: int  # rows whose chunks are as they were: the coordinates of these are still right
     drift: dict[str, Any] = {}  # how unlike the trained rows the new ones are, once measured
 

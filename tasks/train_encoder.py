@@ -49,8 +49,7 @@ def train_encoder(
     from pumascale.tasks.training import checks
 
     parameters, source, graph = parameters or TrainingParameters(), urls.absolute(source), urls.absolute(graph)
-    checks.check(source, parameters)
-    graph_store.read_graph_manifest(graph)
+    checks.check(source, parameters, graph_store.read_graph_manifest(graph)["n_rows"])
     place = model_place(graph, workspace, parameters, salt)
     return run_stage("train_encoder", place, [source, graph], partial(_train, source, graph, place, parameters))
 

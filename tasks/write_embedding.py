@@ -142,11 +142,12 @@ def _write(
     started, progress = time.perf_counter(), Progress("write_embedding")
     facts = model_store.read_model(model)
     arrays.create_group(place, {"source": source, "model": model})
-    changes.write_record(place, changes.record_source(source))  # before the rows are read: what changes then is seen
-    embedding = urls.join(place, "embedding")
-    update = _adopt(model, embedding, since, parameters) if since else {}
+    record = changes.record_source(source)  # before the rows are read: what changes then is seen
+    changes.write_record(place, record)
+    embedding, n_rows = urls.join(place, "embedding"), record["n_rows"]  # what is appended from now on is the next's
+    update = _adopt(model, embedding, n_rows, since, parameters) if since else {}
     try:
-        summary = _encode(source, model, embedding, facts, parameters, compute, progress)
+        summary = _encode(source, model, embedding, n_rows, facts, parameters, compute, progress)
     except NonFiniteError:
         urls.remove_tree(place)  # the same rows would stop every later run
         raise
@@ -163,6 +164,7 @@ def _encode(
     source: str,
     model: str,
     embedding: str,
+    n_rows: int,
     facts: dict[str, Any],
     parameters: EmbeddingParameters,
     compute: ComputeParameters | None,
@@ -183,6 +185,7 @@ def _encode(
             non_finite=parameters.non_finite,
             attributes={"source": source, "model": model},
             on_progress=progress,
+            n_rows=n_rows,
             run=run,
         )
 
@@ -200,15 +203,15 @@ def _workers(compute: ComputeParameters | None) -> Iterator[Any]:
         yield partial(bounded_map, client)
 
 
-def _adopt(model: str, embedding: str, since: Appended, parameters: EmbeddingParameters) -> dict[str, Any]:
+def _adopt(model: str, embedding: str, n_rows: int, since: Appended, parameters: EmbeddingParameters) -> dict[str, Any]:
     """Take over what the same model has finished before, of rows that are as they were."""
     from pumascale.tasks.embedding.adopt import adopt_shards
 
-    added = {"rows_added": max(0, since.n_rows - since.n_rows_before), "rows_adopted": 0}
+    added = {"rows_added": max(0, n_rows - since.n_rows_before), "rows_adopted": 0}
     if since.previous is None or _read(since.previous, "model") != model:
         return added
     before, keeps_bad = urls.join(since.previous, "embedding"), parameters.non_finite == "nan"
-    adopted = adopt_shards(before, embedding, since.n_rows, since.n_unchanged, non_finite=keeps_bad)
+    adopted = adopt_shards(before, embedding, n_rows, since.n_unchanged, non_finite=keeps_bad)
     return added | {"rows_adopted": adopted}
 
 

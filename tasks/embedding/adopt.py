@@ -7,7 +7,7 @@ from typing import Any
 
 import zarr
 
-from pumascale.tasks.embedding.blocks import Range, finished_shards, note_shard, shard_rows
+from pumascale.tasks.embedding.blocks import Range, create_target, finished_shards, note_shard, shard_rows
 from pumascale.tasks.storage import arrays, chunk_objects, urls
 
 # A first version of few rows has small shards; when the map has outgrown them so much, all of it is encoded anew.
@@ -39,7 +39,8 @@ def adopt_shards(previous: str, target: str, n_rows: int, n_unchanged: int, *, n
     full = {rows: finished[rows] for rows in finished if rows[1] - rows[0] == shard and rows[1] <= n_unchanged}
     if not full:
         return 0
-    new = _like(old, target, n_rows)
+    names = getattr(old.metadata, "dimension_names", None)
+    new = create_target(target, (n_rows, *old.shape[1:]), shard, names, dict(old.attrs))
     done = finished_shards(target, new)  # by an update that was killed
     return shard * sum(rows in done or _copy(previous, target, new, rows, n_bad) for rows, n_bad in full.items())
 
@@ -53,15 +54,3 @@ def _copy(previous: str, target: str, new: zarr.Array[Any], rows: Range, n_bad: 
     urls.write_bytes(urls.join(target, name), data)
     note_shard(target, new, rows, n_bad)
     return True
-
-
-def _like(old: zarr.Array[Any], target: str, n_rows: int) -> zarr.Array[Any]:
-    return arrays.create_array(
-        target,
-        shape=(n_rows, *old.shape[1:]),
-        dtype=old.dtype,
-        dimension_names=getattr(old.metadata, "dimension_names", None),
-        attributes=dict(old.attrs),
-        fill_value=float("nan"),
-        shard_rows=chunk_objects.object_rows(old),
-    )

@@ -49,6 +49,7 @@ def apply_network(
     dimension_names: tuple[str, ...],
     attributes: dict[str, Any],
     on_progress: OnProgress,
+    n_rows: int | None = None,
     run: Runner | None = None,
 ) -> dict[str, Any]:
     """Write `job.network(rows)` for every row of the source to the target array, float32 (n, *out_shape).
@@ -57,6 +58,8 @@ def apply_network(
 
     Parameters
     ----------
+    n_rows : int, optional
+        Only the first so many rows; by default all.
     run : callable, optional
         ``run(function, items)`` yields results in any order: a cluster's, with a shard per item. By default all is
         done here.
@@ -72,16 +75,9 @@ def apply_network(
         When rows hold NaN or inf under the policy "error"; nothing is left of the target but what workers wrote.
     """
     rows = sources.open_source(job.source)
-    n_rows = rows.shape[0]
-    array = arrays.create_array(
-        job.target,
-        shape=(n_rows, *job.out_shape),
-        dtype=np.float32,
-        dimension_names=dimension_names,
-        attributes=attributes,
-        fill_value=float("nan"),
-        shard_rows=shard_rows(job.out_shape, n_rows),
-    )
+    n_rows = rows.shape[0] if n_rows is None else n_rows
+    shape, shard = (n_rows, *job.out_shape), shard_rows(job.out_shape, n_rows)
+    array = create_target(job.target, shape, shard, dimension_names, attributes)
     done = finished_shards(job.target, array)
     shards = [shard for shard in arrays.row_blocks(n_rows, chunk_objects.object_rows(array)) if shard not in done]
     counts, n_done = list(done.values()), sum(stop - start for start, stop in done)
@@ -95,6 +91,25 @@ def apply_network(
             urls.remove_tree(job.target)
         raise
     return {"n_rows": n_rows, "n_non_finite": sum(counts), "n_shards": len(counts), "n_shards_before": len(done)}
+
+
+def create_target(
+    target: str, shape: tuple[int, ...], shard: int, dimension_names: tuple[str, ...] | None, attributes: dict[str, Any]
+) -> zarr.Array[Any]:
+    """Create the array to write to, in shards of `shard` rows, or open the one that a killed run began.
+
+    One of another shape is replaced: it was begun when the source had fewer rows.
+    """
+    arrays.remove_unlike(target, shape)
+    return arrays.create_array(
+        target,
+        shape=shape,
+        dtype=np.float32,
+        dimension_names=dimension_names,
+        attributes=attributes,
+        fill_value=float("nan"),
+        shard_rows=shard,
+    )
 
 
 def shard_rows(out_shape: tuple[int, ...], n_rows: int) -> int:

@@ -21,6 +21,7 @@ def encode(
     non_finite: Literal["error", "nan"] = "error",
     attributes: dict[str, Any] | None = None,
     on_progress: OnProgress = _silent,
+    n_rows: int | None = None,
     run: Runner | None = None,
 ) -> dict[str, Any]:
     """Write the coordinates of every row of `source`; a killed run goes on behind its last finished shard.
@@ -43,6 +44,8 @@ def encode(
         Of the target array, such as the model's and the source's URL.
     on_progress : callable
         Called with ("rows", rows done, rows) after each shard.
+    n_rows : int, optional
+        Only the first so many rows, where more may be appended meanwhile; by default all.
     run : callable, optional
         Does the shards on workers, as ``run(function, shards)``; `network` must be one that can be sent to them.
 
@@ -58,7 +61,9 @@ def encode(
     """
     job = Job(source, network, target, row_shape, out_shape, batch_size, non_finite, by_number)
     names = ("row", "component") if len(out_shape) == 1 else _axes(out_shape)
-    return apply_network(job, dimension_names=names, attributes=attributes or {}, on_progress=on_progress, run=run)
+    return apply_network(
+        job, dimension_names=names, attributes=attributes or {}, on_progress=on_progress, n_rows=n_rows, run=run
+    )
 
 
 def decode(

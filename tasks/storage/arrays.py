@@ -134,6 +134,16 @@ def create_array(
     )
 
 
+def remove_unlike(url: str, shape: tuple[int, ...]) -> None:
+    """Remove the array at `url` where it has another shape."""
+    try:
+        found = open_filled(url).shape
+    except (FileNotFoundError, zarr.errors.ArrayNotFoundError):
+        return
+    if found != shape:
+        urls.remove_tree(url)
+
+
 def compressor(dtype: DTypeLike) -> dict[str, Any]:
     """Zarr's configuration of blosc for numbers of a dtype."""
     typesize = np.dtype(dtype).itemsize

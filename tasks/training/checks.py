@@ -18,15 +18,21 @@ PLAIN_SPECS = (None, *PLAIN_ENCODERS, "mean_squared_error")  # known without Ker
 BACKENDS = {"tensorflow": "tensorflow", "jax": "jax"}
 
 
-def check(source: str, parameters: TrainingParameters) -> None:
+def check(source: str, parameters: TrainingParameters, n_rows: int | None = None) -> None:
     """Refuse what cannot be trained: `source`'s rows, and what `parameters` ask for.
+
+    Parameters
+    ----------
+    n_rows : int, optional
+        Rows that the graph has seen, the first ones; by default all.
 
     Raises
     ------
     InputError
         With what came, what was expected and what to change.
     """
-    shape = tuple(sources.open_source(source).shape)
+    found = tuple(sources.open_source(source).shape)
+    shape = (found[0] if n_rows is None else n_rows, *found[1:])
     if shape[0] < LEAST_ROWS:
         raise InputError(f"{source} has {shape[0]} rows. Training needs at least {LEAST_ROWS}.")
     if (parameters.a is None) != (parameters.b is None):

@@ -125,6 +125,15 @@ def test_a_lost_or_foreign_shard_is_written_again(workspace: str, write_source: 
     np.testing.assert_allclose(arrays.open_array(f"{workspace}/map")[:], project(rows), rtol=1e-5, atol=1e-3)
 
 
+def test_a_map_that_was_begun_of_fewer_rows_is_made_anew(workspace: str, write_source: Write) -> None:
+    source, rows = write_source(2600)
+    assert run(source, f"{workspace}/map", n_rows=1300)["n_rows"] == 1300
+    np.testing.assert_allclose(arrays.open_array(f"{workspace}/map")[:], project(rows[:1300]), rtol=1e-5, atol=1e-3)
+    counts = run(source, f"{workspace}/map")
+    assert (counts["n_rows"], counts["n_shards_before"]) == (2600, 0)
+    np.testing.assert_allclose(arrays.open_array(f"{workspace}/map")[:], project(rows), rtol=1e-5, atol=1e-3)
+
+
 def spoil(source: str, rows: Rows) -> None:
     rows[[700, 701, 2000], [0, 5, 11]] = [np.nan, np.inf, -np.inf]
     arrays.open_writable(source)[:] = rows

@@ -1,5 +1,8 @@
 """Night after night: only appended rows are placed, what changed in place is refused, drift leads to a new model."""
 
+import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +153,46 @@ def test_a_killed_update_publishes_nothing_and_goes_on(
     done = night.update()
     assert (done["version"], done["rows_added"], done["rows_adopted"]) == (2, 260, 384)
     assert sum(encoded) == 760 - 640
+
+
+@contextmanager
+def appending_before(step: str, night: Night, rows: NDArray[np.float32]) -> Iterator[None]:
+    """Inside, the owner of the source appends `rows` when an update is about to do `step`."""
+    do = pkgutil.resolve_name(step)
+
+    def append_and_do(*asked: Any, **options: Any) -> Any:
+        night.append(rows)
+        return do(*asked, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(step, append_and_do)
+        yield
+
+
+def test_rows_that_come_while_an_update_runs_are_in_its_map_or_in_the_next(night: Night) -> None:
+    night.update()
+    night.append(ROWS[500:600])
+    with appending_before("pumascale.flows.update.measure_drift", night, ROWS[600:700]):
+        second = night.update()
+    assert (second["n_rows"], second["rows_added"], second["rows_adopted"], second["version"]) == (700, 200, 384, 2)
+    night.append(ROWS[700:750])
+    with appending_before("pumascale.tasks.embedding.encode.encode", night, ROWS[750:800]):
+        third = night.update()
+    assert (third["n_rows"], third["rows_added"], len(points(third))) == (750, 50, 750)
+    fourth = night.update()
+    assert (fourth["n_rows"], fourth["rows_added"], fourth["version"]) == (800, 50, 4)
+    whole = transform(night.source, night.model, workspace=f"{night.workspace}-whole")
+    np.testing.assert_array_equal(points(fourth), points(whole))
+
+
+def test_rows_that_come_while_a_model_is_made_anew_are_placed_by_it(night: Night) -> None:
+    night.update()
+    night.append(shift(ROWS[500:600]))
+    with appending_before("pumascale.flows.update.train_encoder", night, ROWS[600:700]):
+        second = night.update(retrain_above=0.5)
+    assert (second["retrained"], second["n_rows"], second["rows_added"]) == (True, 700, 200)
+    assert second["movement"]["median_share"] < 0.1
+    assert np.isfinite(points(second)).all()
 
 
 def test_a_source_that_changed_in_place_is_refused_until_forced(night: Night) -> None:
