@@ -61,12 +61,12 @@ def update(
 def _retrain(
     source: str, since: Appended, workspace: str | None, compute: ComputeParameters, salt: str | None
 ) -> tuple[Stage, ...]:
-    """A model of all rows, made as the old one was, the old rows held where the old map has them."""
+    """A model of all rows, made as the old one was, those of the old map held where it has them."""
     graph, training, own = read_recipe(since.model)
     workspace = workspace or own
     built = build_graph(source, workspace, graph, compute, salt)
     if since.previous is not None:
-        places = write_landmarks(workspace, since.previous, built.manifest["n_rows"])
+        places = write_landmarks(workspace, since.previous, built.manifest["n_rows"]) if since.same_rows else None
         training = training.model_copy(update={"landmark_positions": places, "landmark_loss_weight": PULL})
     return built, train_encoder(source, built.url, workspace, training, salt)
 

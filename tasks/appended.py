@@ -20,6 +20,7 @@ class Appended(BaseModel):
     n_rows_before: int  # in the newest version
     n_rows: int  # when this was found: more may have come by the time that they are placed
     n_unchanged: int  # rows whose chunks are as they were: the coordinates of these are still right
+    same_rows: bool  # whether row i is still the one that the newest version shows at i: by force nobody has looked
     drift: dict[str, Any] = {}  # how unlike the trained rows the new ones are, once measured
 
 
@@ -50,6 +51,7 @@ def find_appended(source: str, model: str, target: str, force: bool = False) -> 
         previous=version["embedding"] if before else None,
         n_rows_before=before["n_rows"] if before else 0,
         n_rows=sources.open_source(source).shape[0],
+        same_rows=not force,
         n_unchanged=_unchanged(source, target, version) if before and not force else 0,
     )
 

@@ -219,7 +219,7 @@ def _moved(model: str, embedding: str, since: Appended) -> dict[str, Any]:
     """How far the rows of the version before are from where they were, when another model placed them."""
     from pumascale.tasks.quality.movement import movement
 
-    if since.previous is None or _read(since.previous, "model") == model:
+    if since.previous is None or not since.same_rows or _read(since.previous, "model") == model:
         return {}
     return movement(urls.join(since.previous, "embedding"), embedding)
 

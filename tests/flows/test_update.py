@@ -238,6 +238,19 @@ def test_rows_unlike_the_trained_ones_drift_and_a_new_model_takes_over(night: Ni
     assert third["rows_adopted"] == 640
 
 
+def test_a_source_in_another_order_is_not_held_where_the_old_map_has_other_rows(night: Night) -> None:
+    night.update()
+    night.append(shift(ROWS[500:600]))
+    array = zarr.open_array(night.source, mode="r+")
+    array[:500] = array[:500][::-1]
+    second = night.update(retrain_above=0.5, force=True)
+    assert (second["retrained"], second["n_rows"], second["movement"]) == (True, 600, None)
+    trained = manifests.read_manifest(second["model"]) or {}
+    assert trained["parameters"]["landmark_positions"] is None
+    array.append(shift(ROWS[600:640]))
+    assert night.update()["model"] == second["model"]
+
+
 def check_losses(alike: dict[str, Any], unlike: dict[str, Any]) -> None:
     """In the manifests and on the page: new rows lose as held-out ones until they are unlike all that were seen."""
     first, second = ((manifests.read_manifest(result["embedding"]) or {})["drift"] for result in (alike, unlike))
