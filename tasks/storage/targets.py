@@ -37,11 +37,12 @@ def check_target(target: str) -> None:
 
 def newest(target: str) -> dict[str, Any] | None:
     """The newest version of `target`: its `version`, the URL of its `embedding`; None before the first."""
-    while names := _names(target):
+    seen: list[str] = []
+    while (names := _names(target)) != seen:
         found = manifests.read_json(urls.join(target, COMMITS, names[-1]))
         if found is not None:
             return found if found.get("made_by") == MADE_BY else None
-        # It was dropped since it was listed, so a newer one is there.
+        seen = names  # that one was dropped since it was listed, so a newer one is there
     return None
 
 

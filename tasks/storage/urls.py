@@ -180,7 +180,7 @@ def _is_conflict(error: OSError) -> bool:
 
 
 def list_objects(url: str) -> dict[str, ObjectInfo]:
-    """Every object below `url`, by its path relative to it; unfinished files of a disk are none."""
+    """Every object below `url`, by its path relative to it; unfinished files of a disk and S3's folders are none."""
     fs, path = filesystem(url)
     fs.invalidate_cache()
     try:
@@ -188,8 +188,13 @@ def list_objects(url: str) -> dict[str, ObjectInfo]:
     except FileNotFoundError:
         return {}
     prefix = path.rstrip("/") + "/"
-    whole = {name: entry for name, entry in found.items() if name.startswith(prefix) and not disk.is_part(name)}
-    return {name.removeprefix(prefix): _info(entry) for name, entry in whole.items()}
+    below = {name.removeprefix(prefix): entry for name, entry in found.items() if name.startswith(prefix)}
+    return {name: _info(entry) for name, entry in below.items() if not (_is_folder(name) or disk.is_part(name))}
+
+
+def _is_folder(name: str) -> bool:
+    """Whether it is the empty object by which S3's consoles show `url` itself, or a folder below it."""
+    return name == "" or name.endswith("/")
 
 
 def object_info(url: str) -> ObjectInfo:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
 
+import boto3
 import pytest
 
 from pumascale.tasks.storage import manifests, probes, targets, urls
@@ -121,6 +122,22 @@ def test_a_shorter_map_is_not_published_over_a_longer_one_that_came_meanwhile(wo
 def test_what_a_probe_left_in_a_target_is_no_stranger(workspace: str) -> None:
     urls.write_bytes(f"{workspace}/map/{probes.PROBE}0f0f", b"1")
     assert targets.publish(f"{workspace}/map", make(workspace, "one"), {})["version"] == 1
+
+
+def test_a_folder_that_a_console_made_on_s3_is_no_stranger_and_no_version(s3: str, s3_server: str) -> None:
+    client = boto3.client("s3", endpoint_url=s3_server)
+    for name in ("map/", "map/_commits/"):
+        client.put_object(Bucket=s3.removeprefix("s3://"), Key=name, Body=b"")
+        targets.check_target(f"{s3}/map")
+    assert urls.list_objects(f"{s3}/map") == {}
+    assert targets.publish(f"{s3}/map", make(s3, "one"), {})["version"] == 1
+
+
+def test_what_is_listed_and_not_there_is_looked_for_no_longer_than_that_changes(tmp_path: Path) -> None:
+    target = f"{tmp_path}/map"
+    targets.publish(target, make(str(tmp_path), "one"), {})
+    os.symlink("nowhere", f"{target}/_commits/00000002.json")
+    assert targets.newest(target) is None
 
 
 def test_data_goes_with_the_last_target_that_names_it(workspace: str) -> None:
