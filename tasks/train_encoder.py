@@ -78,10 +78,10 @@ def _train(source: str, graph: str, place: str, parameters: TrainingParameters) 
 
     started = time.perf_counter()
     limit = memory_limit(parameters.memory_limit)
+    fingerprint = fingerprints.fingerprint_source(source)  # before the rows are read: what changes then is seen
     summary = fit(source, graph, place, parameters, on_progress=curve, memory_limit=limit)
     picture = draw_loss(manifests.read_json(urls.join(place, "history.json")) or {}, summary["best_epoch"])
     urls.write_bytes(urls.join(place, "loss.png"), picture)
-    fingerprint = fingerprints.fingerprint_source(source)
     origin = {"source": source, "source_fingerprint": fingerprint, "graph": graph}
     manifest = manifests.commit(place, summary | origin | costs(started, place, source, graph))
     first = headline(manifest, "n_rows", "n_held_out", "best_val_loss", "seconds")

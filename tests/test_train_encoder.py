@@ -1,14 +1,17 @@
 """Which model is asked for: by what was brought, and not only by where it lies."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.recipe import write_landmarks
-from pumascale.tasks.storage import arrays
-from pumascale.tasks.train_encoder import model_place
+from pumascale.tasks.storage import arrays, fingerprints
+from pumascale.tasks.train_encoder import _train, model_place
+from tests.training.conftest import short, store_edges
 
 
 @pytest.mark.parametrize("name", ["landmark_positions", "reconstruction_validation", "encoder", "decoder"])
@@ -35,3 +38,21 @@ def test_an_update_that_goes_on_holds_the_same_landmarks(tmp_path: Path) -> None
         return model_place("graph", str(tmp_path), TrainingParameters(landmark_positions=held))
 
     assert place() == place()
+
+
+def test_a_model_knows_the_rows_that_it_was_trained_on_and_not_those_that_came_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pumascale.tasks.report import loss
+
+    draw, ring = loss.draw_loss, np.arange(60)
+    stored = store_edges(tmp_path, np.random.default_rng(0).normal(size=(60, 4)), ring, (ring + 1) % 60, np.ones(60))
+    before = fingerprints.fingerprint_source(stored.source)
+
+    def append_and_draw(*asked: Any) -> bytes:
+        zarr.open_array(stored.source, mode="r+").append(np.ones((5, 4)))
+        return draw(*asked)
+
+    monkeypatch.setattr(loss, "draw_loss", append_and_draw)
+    made = _train(stored.source, stored.graph, str(tmp_path / "model"), short(n_epochs=2))
+    assert made["source_fingerprint"] == before != fingerprints.fingerprint_source(stored.source)
