@@ -73,6 +73,14 @@ def make_or_reuse(place: str, work: Callable[[], dict[str, Any]]) -> State[dict[
 
 def make_alone(place: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
     """The manifest that the work made; None where another run was at the same place, and has finished it meanwhile."""
+    try:
+        return _make_in_turn(place, work)
+    except lease.LeaseLostError as error:
+        logger.info("%s", error)
+        return make_alone(place, work)  # which waits for the other, and works where that one fails
+
+
+def _make_in_turn(place: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
     with lease.held(place):
         if manifests.read_manifest(place) is not None:
             return None

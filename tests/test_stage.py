@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from botocore.exceptions import EndpointConnectionError
 from sklearn.datasets import load_digits
 
 from pumascale.tasks.stage import costs, make_alone, make_or_reuse
-from pumascale.tasks.storage import arrays, manifests
+from pumascale.tasks.storage import arrays, lease, manifests, urls
 from pumascale.tasks.storage.errors import InputError
 
 ON_A_SMALL_DISK = """
@@ -91,6 +92,27 @@ def test_of_two_runs_that_begin_at_once_the_second_is_still_asking_when_the_firs
 
     monkeypatch.setattr(os, "link", link_behind_another)
     assert make_alone(place, failing(errno.EIO)) is None
+
+
+def test_a_run_whose_place_was_taken_over_while_it_stood_still_waits_for_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "LOOK_SECONDS", 0.05)
+    place, url = str(tmp_path), str(tmp_path / lease.LEASE)
+
+    def end() -> None:
+        manifests.commit(place, {"by": "the other"})
+        urls.remove_object(url)
+
+    def work() -> dict[str, Any]:
+        other = {name: "elsewhere" for name in ("host", "boot", "space", "started", "token")} | {"pid": 1}
+        urls.write_bytes(url, manifests.encode_json(other))
+        threading.Timer(0.5, end).start()
+        lease.check_held(place)
+        raise AssertionError("it went on")
+
+    assert make_alone(place, work) is None
+    assert (manifests.read_manifest(place) or {})["by"] == "the other"
 
 
 def test_a_server_that_does_not_answer_is_said_too(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 from botocore.exceptions import BotoCoreError
 
-from pumascale.tasks.storage import urls
+from pumascale.tasks.storage import manifests, urls
 
 logger = logging.getLogger("pumascale")
 
@@ -29,6 +29,10 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
 LOOK_SECONDS = 1.0
+
+
+class LeaseLostError(RuntimeError):
+    """Another run has taken the place over from this one, which stood still for longer than a lease lasts."""
 
 
 @contextmanager
@@ -53,6 +57,19 @@ def held(place: str) -> Iterator[None]:
         with suppress(OSError, BotoCoreError):  # what ended the work is what has to be said
             if _is_ours(_read(url), mine):
                 urls.remove_object(url)
+
+
+def check_held(place: str) -> None:
+    """Ask, before something at `place` is written over, whether that is still this run's to do.
+
+    Raises
+    ------
+    LeaseLostError
+        When another run works on it, or has finished it.
+    """
+    found, here = _read(urls.join(place, LEASE)), _here()
+    if manifests.read_manifest(place) is not None or (found and any(found.get(name) != here[name] for name in here)):
+        raise LeaseLostError(f"{place} was taken over by another run while this one stood still.")
 
 
 def _take(place: str, url: str, mine: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from pumascale.tasks.parameters import TrainingParameters
-from pumascale.tasks.storage import urls
+from pumascale.tasks.storage import lease, urls
 from pumascale.tasks.training import artefact
 from pumascale.tasks.training.devices import n_devices
 from pumascale.tasks.training.networks import Networks
@@ -64,7 +64,8 @@ def save(
     history: dict[str, list[float]],
     graph: str,
 ) -> None:
-    """Write the objects of the artefact."""
+    """Write the objects of the artefact, unless another run has taken its place over: what that one made stays."""
+    lease.check_held(place)
     artefact.save_network(urls.join(place, "encoder.keras"), networks.encoder)
     if networks.decoder is not None:
         artefact.save_network(urls.join(place, "decoder.keras"), networks.decoder)

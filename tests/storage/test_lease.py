@@ -62,6 +62,19 @@ def test_a_clock_that_is_set_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> Non
     assert lease._is_gone(holder | {"started": holder["started"] - 1})
 
 
+def test_a_place_is_a_runs_own_until_another_works_there_or_has_finished(workspace: str) -> None:
+    with lease.held(workspace):
+        lease.check_held(workspace)
+        urls.write_bytes(urls.join(workspace, lease.LEASE), elsewhere(0))
+        with pytest.raises(lease.LeaseLostError, match="taken over by another run"):
+            lease.check_held(workspace)
+    urls.remove_object(urls.join(workspace, lease.LEASE))
+    lease.check_held(workspace)
+    manifests.commit(workspace, {})
+    with pytest.raises(lease.LeaseLostError):
+        lease.check_held(workspace)
+
+
 def test_a_machine_of_the_same_name_is_another_one() -> None:
     ended = lease._here() | {"pid": 2**30}
     assert lease._is_gone(ended)

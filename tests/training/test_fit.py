@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.manifold import trustworthiness
 
+from pumascale.tasks.storage import lease, manifests, urls
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.training import artefact
 from pumascale.tasks.training.fit import fit
@@ -54,6 +55,18 @@ def test_another_process_gets_identical_coordinates(
     subprocess.run([sys.executable, "-c", script, str(tmp_path), *places], check=True, capture_output=True)
     here = [artefact.load_encoder(place).predict(digits, verbose=0) for place in places]
     np.testing.assert_array_equal(np.load(tmp_path / "maps.npy"), here)
+
+
+def test_a_model_that_another_run_committed_meanwhile_is_not_written_over(stored: Stored, tmp_path: Path) -> None:
+    place = str(tmp_path)
+
+    def stand_still(*progress: Any) -> None:
+        urls.write_bytes(f"{place}/encoder.keras", b"the other's")
+        manifests.commit(place, {"by": "the other"})
+
+    with pytest.raises(lease.LeaseLostError, match="taken over by another run"):
+        fit(stored.source, stored.graph, place, short(n_epochs=1), on_progress=stand_still)
+    assert urls.read_bytes(f"{place}/encoder.keras") == b"the other's"
 
 
 def test_the_same_seed_gives_the_same_map(
