@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 BYTES = r"^\d+(\.\d+)? ?[kKMGT]?i?B$"
+MOST_SEED = 2**32 - 1  # that NumPy and Keras take
 
 
 def _field(default: Any, help: str, **bounds: Any) -> Any:
@@ -56,7 +57,7 @@ class GraphParameters(Group):
     )
     target_weight: float = _field(0.5, "From the rows alone (0) to the labels above all (1).", ge=0, le=1)
     random_state: int = _field(
-        42, "Seed: the same seed and partitions give the same graph, on any number of workers.", ge=0
+        42, "Seed: the same seed and partitions give the same graph, on any number of workers.", ge=0, le=MOST_SEED
     )
     precomputed_knn: str | None = _field(None, "URL of a Zarr group with 'indices' and 'distances' to use instead.")
     n_partitions: int | None = _field(None, "Partitions of the rows; None: as many as partition_rows asks for.", ge=1)
@@ -171,7 +172,7 @@ class TrainingParameters(Group):
         pattern=BYTES,
     )
     checkpoint_minutes: float = _field(5.0, "Minutes between checkpoints, from which a killed run goes on.", ge=0)
-    random_state: int = _field(42, "Seed of weights, sampling and held-out rows.", ge=0)
+    random_state: int = _field(42, "Seed of weights, sampling and held-out rows.", ge=0, le=MOST_SEED)
 
 
 class EmbeddingParameters(Group):

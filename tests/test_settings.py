@@ -25,6 +25,8 @@ def test_values_are_yaml() -> None:
         ("graph.n_neighbour=3", "Did you mean 'n_neighbors'?"),
         ("grahp.n_neighbors=3", "Did you mean 'graph'?"),
         ("graph.n_neighbors=1", "greater than or equal to 2"),
+        ("graph.random_state=4294967296", "less than or equal to 4294967295"),
+        ("training.random_state=4294967296", "less than or equal to 4294967295"),
         ("n_neighbors=3", "expected GROUP.NAME=VALUE"),
     ],
 )
