@@ -24,7 +24,10 @@ from pumascale.tasks.compute.memory import peak_memory
 from pumascale.tasks.parameters import ComputeParameters
 from pumascale.tasks.storage.errors import InputError
 
+logger = logging.getLogger("pumascale")
+
 CONNECT_SECONDS = 10
+PATIENCE_SECONDS = 60  # with a scheduler whose workers do not come
 CORES_PER_WORKER = 4  # that a task's own threads use
 LEAST_MEMORY = 2 * 2**30  # of a local worker, where nobody asked for another
 # Dask has the C library give each freed array back to the system, and have it back page by page: 45 % more CPU time for
@@ -133,10 +136,26 @@ def asked_memory(parameters: ComputeParameters) -> int | None:
 
 def worker_memory(client: Client) -> int | None:
     """Bytes that the smallest worker may use; None where no limit is set."""
-    client.submit(os.getpid, pure=False).result()  # an adaptive cluster starts its first worker for a task
+    _await_worker(client)
     limits = [worker["memory_limit"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
     known = [limit for limit in limits if limit]
     return min(known) if known else None
+
+
+def _await_worker(client: Client) -> None:
+    """Wait until a worker has done a task, for which an adaptive cluster starts its first one."""
+    task = client.submit(os.getpid, pure=False)
+    while True:
+        try:
+            task.result(timeout=PATIENCE_SECONDS)
+            return
+        except TimeoutError:
+            found = client.scheduler_info(n_workers=-1)
+            logger.warning(
+                "The Dask scheduler at %s has %d workers, and none of them did a task for %s s: still waiting. Start "
+                "some (dask worker %s), or see in the cluster's log what keeps them from coming.",
+                found["address"], len(found["workers"]), PATIENCE_SECONDS, found["address"],
+            )  # fmt: skip
 
 
 def workers_per_host(client: Client) -> int:

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -66,6 +67,22 @@ def test_a_scheduler_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatc
     parameters = ComputeParameters(scheduler_address="tcp://127.0.0.1:9")
     with pytest.raises(InputError, match=r"scheduler at tcp://127\.0\.0\.1:9 does not answer"), open_client(parameters):
         pass
+
+
+def test_a_scheduler_whose_workers_do_not_come_is_said_and_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pumascale.tasks.compute.cluster.PATIENCE_SECONDS", 0.5)
+    with LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        late = threading.Timer(2, cluster.scale, [1])
+        late.start()
+        with open_client(ComputeParameters(scheduler_address=cluster.scheduler_address)) as client:
+            assert worker_memory(client)
+    late.join()
+    said = [record.message for record in caplog.records if record.name == "pumascale"]
+    assert len(said) >= 2
+    assert "has 0 workers, and none of them did a task for 0.5 s: still waiting" in said[0]
+    assert f"Start some (dask worker {cluster.scheduler_address})" in said[0]
 
 
 @pytest.mark.parametrize("path", ["distributed:NoSuchCluster", "no_such_package:Cluster", "no colon"])
