@@ -3,7 +3,7 @@
 import contextlib
 import importlib
 import tempfile
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def _encode(model: str, rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return _loaded_encoder(model)(rows)
 
 
-@cache
+@lru_cache(maxsize=1)  # a worker outlives a run, and the next one may come with another model
 def _loaded_encoder(model: str) -> Network:
     return load_encoder(model)
 

@@ -1,14 +1,16 @@
 """Trained networks as functions of arrays."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pumascale.tasks.embedding import networks
 from pumascale.tasks.embedding.encode import encode
-from pumascale.tasks.embedding.networks import load_decoder, load_encoder
+from pumascale.tasks.embedding.networks import encoder_on_workers, load_decoder, load_encoder
 from pumascale.tasks.storage import arrays, urls
 from pumascale.tasks.storage.errors import InputError
 
@@ -49,6 +51,14 @@ def test_an_encoder_is_read_from_any_store(workspace: str, model: str) -> None:
     encode(f"{workspace}/rows", encoder, f"{workspace}/map", row_shape=(3, 4), out_shape=(2,), batch_size=128)
     expected = keras.saving.load_model(f"{model}/encoder.keras").predict(rows, verbose=0)
     np.testing.assert_allclose(arrays.open_array(f"{workspace}/map")[:], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_worker_keeps_one_encoder_however_many_it_has_used(model: str, tmp_path: Path) -> None:
+    rows = np.ones((4, 3, 4), np.float32)
+    shutil.copytree(model, tmp_path / "other")
+    places = [encoder_on_workers(place)(rows) for place in (model, str(tmp_path / "other"))]
+    np.testing.assert_array_equal(*places)
+    assert networks._loaded_encoder.cache_info().currsize == 1
 
 
 def test_a_model_without_a_decoder_says_so(model: str) -> None:
