@@ -52,6 +52,7 @@ def choose_prototypes(
     Parameters
     ----------
     rows : float32 (n_rows, n_features)
+        Around the origin: far from it, products no longer tell which of them are near each other.
     ids : int64 (n_rows,)
         Of the rows in the source, ascending: by them the random ones are drawn.
     earlier : int64 (m,)

@@ -64,9 +64,19 @@ class PrototypeAttention(keras.layers.Layer):  # type: ignore[misc]
         self.keys = self.add_weight(name="keys", shape=(n_keys, input_shape[-1]), initializer="zeros", trainable=False)
         self.offsets = self.add_weight(name="offsets", shape=(n_keys,), initializer="zeros", trainable=False)
         self.values = self.add_weight(name="values", shape=(n_keys, self.n_components), initializer="zeros")
+        self.center = self.add_weight(name="center", shape=(input_shape[-1],), initializer="zeros", trainable=False)
 
-    def set_keys(self, keys: NDArray[np.float32]) -> None:
-        """Take `keys` (n_prototypes, n_features) as prototypes."""
+    def load_own_variables(self, store: Any) -> None:
+        """Take what was saved; a model without a center was made before there was one, when it was the origin."""
+        super().load_own_variables({"3": ops.zeros_like(self.center), **store})
+
+    def set_keys(self, keys: NDArray[np.float32], center: NDArray[np.float32] | float = 0.0) -> None:
+        """Take `center + keys` (n_prototypes, n_features) as prototypes.
+
+        Distances are taken by products, which lose the digits that rows and keys have in common, so `center`
+        (n_features,) should lie among them.
+        """
+        self.center.assign(np.broadcast_to(np.float32(center), keys.shape[1:]))
         missing = self.offsets.shape[0] - len(keys)
         self.keys.assign(np.pad(keys, ((0, missing), (0, 0))))
         self.offsets.assign(np.pad(np.sum(keys**2, axis=1) / 2, (0, missing), constant_values=FAR))
@@ -81,7 +91,7 @@ class PrototypeAttention(keras.layers.Layer):  # type: ignore[misc]
 
     def attend(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The prototypes of each row and their weights, int32 and float32 (batch, n_attended), nearest first."""
-        score = ops.matmul(rows, ops.transpose(self.keys)) - self.offsets  # half of |x|^2 - d^2
+        score = ops.matmul(rows - self.center, ops.transpose(self.keys)) - self.offsets  # half of |x|^2 - d^2
         best, chosen = top_k(score, self.n_attended, self.group)
         span = ops.maximum(best[:, :1] - best[:, -1:], 1e-9)
         return chosen, ops.exp(-self.sharpness * (best[:, :1] - best) / span)

@@ -83,8 +83,9 @@ def choose_encoder(
     encoder = prototype_encoder(
         problem.row_shape, parameters.n_components, len(among), problem.metric, parameters.spread
     )
-    encoder.get_layer("prototypes").set_keys(sample.rows[among])
-    axes = sample.rows.mean(axis=0), principal_axes(sample.rows, sample.ids, parameters.n_components, seed)
+    encoder.get_layer("prototypes").set_keys(sample.rows[among], sample.center)
+    mean = sample.center + sample.rows.mean(axis=0)
+    axes = mean, principal_axes(sample.rows, sample.ids, parameters.n_components, seed)
     return encoder, trained.numbers_of(sample.ids[among]), axes
 
 

@@ -40,7 +40,8 @@ class Sample:
     """Trained rows that stand for all."""
 
     ids: NDArray[np.int64]  # (m,) of the source, ascending
-    rows: NDArray[np.float32]  # (m, n_features), as `flat_rows` has them
+    rows: NDArray[np.float32]  # (m, n_features), as `flat_rows` has them, from their center
+    center: NDArray[np.float32]  # (n_features,)
 
 
 def read_trained(problem: Problem) -> Trained:
@@ -63,7 +64,10 @@ def _by_neighbourhood(problem: Problem) -> NDArray[np.int64]:
 def read_sample(problem: Problem, n_prototypes: int, seed: int) -> Sample:
     """Draw and read the rows that `n_prototypes` prototypes are chosen from."""
     ids = draw_sample(problem.degrees > 0, n_prototypes, 4 * math.prod(problem.row_shape), seed)
-    return Sample(ids, flat_rows(read_ids(problem.source, ids), problem.metric))
+    rows = flat_rows(read_ids(problem.source, ids), problem.metric)
+    center = np.median(rows[:: 1 + len(rows) // 1000], axis=0)  # one row far away would take the mean along
+    rows -= center
+    return Sample(ids, rows, center)
 
 
 def flat_rows(rows: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
@@ -80,7 +84,7 @@ def principal_components(
     """Coordinates of the rows `ids` (n,) along `axes` (m, n_features) from `mean` (n_features,), float32 (n, m)."""
     components, order, done = np.empty((len(ids), len(axes)), np.float32), np.argsort(ids), 0
     for some, rows in read_blocks(problem.source, ids[order]):
-        components[order[done : done + len(some)]] = flat_rows(rows, problem.metric) @ axes.T - mean @ axes.T
+        components[order[done : done + len(some)]] = (flat_rows(rows, problem.metric) - mean) @ axes.T
         done += len(some)
     return components
 

@@ -20,12 +20,12 @@ from tests.training.brought import convolutional
 
 
 def prototypes_at_random(n_prototypes: int, metric: str) -> tuple[keras.Model, NDArray[np.float32]]:
-    generator = np.random.default_rng(0)
+    generator, center = np.random.default_rng(0), 1000 if metric == "euclidean" else 0
     encoder = prototype_encoder((8,), 2, n_prototypes, metric, 1.0)
     keys = generator.normal(size=(n_prototypes, 8)).astype(np.float32)
-    encoder.get_layer("prototypes").set_keys(keys)
+    encoder.get_layer("prototypes").set_keys(keys, np.full(8, center, np.float32))
     encoder.get_layer("prototypes").set_values(keys[:, :2])
-    return encoder, generator.normal(size=(25, 8)).astype(np.float32)
+    return encoder, center + generator.normal(size=(25, 8)).astype(np.float32)
 
 
 def served(network: keras.Model, file: Path, inputs: NDArray[np.float32]) -> NDArray[np.float32]:

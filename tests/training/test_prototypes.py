@@ -27,7 +27,7 @@ from pumascale.tasks.training.prototypes import (
     prototype_encoder,
     top_k,
 )
-from tests.training.conftest import Stored
+from tests.training.conftest import Stored, store
 
 
 def reference(
@@ -58,6 +58,16 @@ def test_it_is_the_mode_of_the_nearest_places(n_prototypes: int) -> None:
     layer.build((None, 8))
     layer.set_keys(keys)
     layer.set_values(values)
+    found = ops.convert_to_numpy(layer(rows))
+    np.testing.assert_allclose(found, reference(rows, keys, values), rtol=1e-3, atol=1e-3)
+
+
+def test_a_model_from_before_it_had_a_center_still_places_as_it_did() -> None:
+    generator = np.random.default_rng(0)
+    keys, values, rows = (generator.normal(size=(n, 8)).astype(np.float32) for n in (50, 50, 40))
+    layer = PrototypeAttention(50, 8)
+    layer.build((None, 8))
+    layer.load_own_variables({"0": values, "1": keys, "2": np.sum(keys**2, axis=1) / 2})
     found = ops.convert_to_numpy(layer(rows))
     np.testing.assert_allclose(found, reference(rows, keys, values), rtol=1e-3, atol=1e-3)
 
@@ -137,6 +147,18 @@ def test_unseen_rows_are_placed_as_well_as_trained_ones(
         return float(np.linalg.norm(digits[ids, None] - digits[nearest], axis=-1).mean())
 
     assert apart(held_out) < 1.1 * apart(trained)
+
+
+def test_rows_far_from_the_origin_are_placed_as_near_it(
+    laid_out: tuple[str, dict[str, Any]], digits: NDArray[np.float32], tmp_path: Path
+) -> None:
+    far = digits + 10_000
+    far[0] = 1e9  # is no reason to look at the others from there
+    place = store(tmp_path, far)
+    manifest = fit(place.source, place.graph, str(tmp_path / "model"), TrainingParameters())
+    places = artefact.load_encoder(str(tmp_path / "model")).predict(far, verbose=0)
+    assert trustworthiness(digits[1:], places[1:], n_neighbors=15) > 0.96
+    assert manifest["best_val_loss"] < 1.2 * laid_out[1]["best_val_loss"]
 
 
 def test_its_losses_fall_on_trained_and_on_unseen_rows(laid_out: tuple[str, dict[str, Any]]) -> None:
