@@ -143,9 +143,14 @@ def _group_size(n_prototypes: int, n_attended: int) -> int:
 def prototype_encoder(
     row_shape: tuple[int, ...], n_components: int, n_prototypes: int, metric: str, spread: float
 ) -> keras.Model:
-    """The encoder: flat rows, of unit length for angular metrics, through `PrototypeAttention`."""
+    """The encoder: flat rows, of unit length for angular metrics, through `PrototypeAttention`.
+
+    Under correlation a row is taken from its own mean before, as what is added to all its features is of no account.
+    """
     inputs = keras.Input(row_shape, name="rows")
     flat = keras.layers.Flatten(dtype="float32")(inputs)
+    if metric == "correlation":
+        flat = flat - ops.mean(flat, axis=-1, keepdims=True)
     if metric in SPHERICAL_METRICS:
         flat = keras.layers.UnitNormalization(dtype="float32")(flat)
     attention = PrototypeAttention(n_prototypes, n_components, bandwidth=0.3 * spread, name="prototypes")

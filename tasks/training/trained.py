@@ -75,6 +75,8 @@ def flat_rows(rows: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
     flat = rows.reshape(len(rows), -1)
     if metric not in prototypes.SPHERICAL_METRICS:
         return flat
+    if metric == "correlation":
+        flat = flat - flat.mean(axis=1, keepdims=True)
     return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12), np.float32)
 
 

@@ -34,7 +34,7 @@ def served(network: keras.Model, file: Path, inputs: NDArray[np.float32]) -> NDA
     return np.asarray(session.run(None, {session.get_inputs()[0].name: inputs})[0])
 
 
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "correlation"])
 @pytest.mark.parametrize("n_prototypes", [40, 1500])
 def test_the_prototype_encoder(tmp_path: Path, metric: str, n_prototypes: int) -> None:
     encoder, rows = prototypes_at_random(n_prototypes, metric)
@@ -68,7 +68,7 @@ def test_the_prototype_encoder_as_a_saved_model_on_any_store(workspace: str, tmp
 
 
 def test_the_prototype_encoder_as_litert(tmp_path: Path) -> None:
-    encoder, rows = prototypes_at_random(1500, "cosine")
+    encoder, rows = prototypes_at_random(1500, "correlation")
     export_network(encoder, str(tmp_path / "encoder.tflite"), "litert")
     interpreter = tensorflow.lite.Interpreter(str(tmp_path / "encoder.tflite"))
     taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]

@@ -27,6 +27,7 @@ from pumascale.tasks.training.prototypes import (
     prototype_encoder,
     top_k,
 )
+from pumascale.tasks.training.trained import flat_rows
 from tests.training.conftest import Stored, store
 
 
@@ -101,6 +102,19 @@ def test_an_angular_metric_forgets_the_length() -> None:
     encoder.get_layer("prototypes").set_keys(keys / np.linalg.norm(keys, axis=1, keepdims=True))
     encoder.get_layer("prototypes").set_values(keys[:, :2])
     np.testing.assert_allclose(encoder.predict(keys, verbose=0), encoder.predict(7 * keys, verbose=0), atol=1e-4)
+
+
+def test_correlation_forgets_what_is_added_to_a_row(digits: NDArray[np.float32], tmp_path: Path) -> None:
+    encoder = prototype_encoder((64,), 2, 100, "correlation", 1.0)
+    flat = flat_rows(digits, "correlation")
+    encoder.get_layer("prototypes").set_keys(flat[:100])
+    encoder.get_layer("prototypes").set_values(np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32))
+    shifted = digits + np.arange(600, dtype=np.float32)[:, np.newaxis]
+    np.testing.assert_allclose(flat_rows(shifted, "correlation"), flat, atol=1e-5)
+    artefact.save_network(f"{tmp_path}/encoder.keras", encoder)
+    places = artefact.load_network(f"{tmp_path}/encoder.keras").predict(shifted, verbose=0)
+    np.testing.assert_allclose(places, encoder.predict(digits, verbose=0), atol=1e-2)
+    np.testing.assert_allclose(places, encoder.get_layer("prototypes")(flat), atol=1e-2)
 
 
 def test_prototypes_are_rows_that_cover_the_data(digits: NDArray[np.float32]) -> None:
