@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import urls
 from pumascale.tasks.training.checkpoints import KeepCheckpoint
+from pumascale.tasks.training.devices import not_shared_out
 from pumascale.tasks.training.progress import Progress
 
 
@@ -90,6 +91,7 @@ class ValidateReconstruction(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.encoder, self.decoder, self.rows, self.loss = encoder, decoder, rows, loss
 
+    @not_shared_out()
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Encode, decode, compare; added to the logs that the next callbacks get."""
         places = self.encoder.predict(self.rows, batch_size=1000, verbose=0)

@@ -17,6 +17,7 @@ from pumascale.tasks.storage import arrays, sources
 from pumascale.tasks.storage.rows import read_ids
 from pumascale.tasks.training import configs
 from pumascale.tasks.training.callbacks import ValidateReconstruction
+from pumascale.tasks.training.devices import not_shared_out
 from pumascale.tasks.training.networks import Networks
 from pumascale.tasks.training.outcome import History, Outcome
 from pumascale.tasks.training.problem import Problem, learning_rate
@@ -54,6 +55,7 @@ def without_gradients(
     return Outcome(history, best, steps, None, time.perf_counter() - started)
 
 
+@not_shared_out()
 def train_decoder(
     encoder: keras.Model,
     decoder: keras.Model,

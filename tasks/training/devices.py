@@ -1,7 +1,8 @@
 """The training room's devices: with several accelerators (JAX), each takes its share of every batch.
 
 Weights, rows and edges are on every device; the edges are drawn everywhere alike, and each device gathers and encodes
-its part of them. The gradient is then the mean over all, as on one device.
+its part of them. The gradient is then the mean over all, as on one device. The decoder of a finished encoder is small
+work with batches of any size: there each device does all of it.
 """
 
 from collections.abc import Iterator
@@ -28,6 +29,17 @@ def on_all_devices() -> Iterator[None]:
         yield
     finally:
         keras.distribution.set_distribution(None)
+
+
+@contextmanager
+def not_shared_out() -> Iterator[None]:
+    """Batches inside may be of any size, also one that the devices cannot divide: each device takes all of them."""
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
 
 
 def shared_out(ids: Tensor) -> Tensor:

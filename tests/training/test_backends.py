@@ -1,4 +1,4 @@
-"""The same training on JAX: the room's own tests, models across backends, two devices. Each needs a process."""
+"""The same training on JAX: the room's own tests, models across backends, several devices. Each needs a process."""
 
 import os
 import subprocess
@@ -42,9 +42,27 @@ np.save(expected, artefact.load_encoder(model).predict(np.load(rows), verbose=0)
 fit(source, graph, place, short(warm_start=model, batch_size=255))
 """
 
+# That many divide neither the rows nor a batch.
+ON_SEVEN_DEVICES = """
+import sys
+import keras, numpy as np
+from pumascale.tasks.parameters import TrainingParameters
+from pumascale.tasks.training.callbacks import ValidateReconstruction
+from pumascale.tasks.training.devices import on_all_devices
+from pumascale.tasks.training.fit import fit
+from pumascale.tasks.training.networks import mlp_decoder, mlp_encoder
+parameters = TrainingParameters(n_epochs=20, parametric_reconstruction=True)
+assert fit(*sys.argv[1:], parameters)["n_devices"] == 7
+with on_all_devices():
+    networks = mlp_encoder((64,), 2, [8]), mlp_decoder((64,), 2, [8])
+    ValidateReconstruction(*networks, np.ones((600, 64)), keras.losses.mean_squared_error).on_epoch_end(0, {})
+    assert keras.distribution.distribution() is not None
+"""
 
-def run_on_jax(arguments: list[str]) -> None:
-    environment = os.environ | {"KERAS_BACKEND": "jax"}
+
+def run_on_jax(arguments: list[str], n_devices: int = 1) -> None:
+    devices = f"--xla_force_host_platform_device_count={n_devices}"
+    environment = os.environ | {"KERAS_BACKEND": "jax", "XLA_FLAGS": devices}
     done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
 
@@ -70,3 +88,11 @@ def test_a_model_goes_to_jax_trains_on_there_and_comes_back(
     assert content["best_val_loss"] < 1.05 * trained[1]["best_val_loss"]
     after = artefact.load_encoder(str(place)).predict(digits, verbose=0)
     assert 0.01 < np.abs(after - here).mean() < 0.5 * np.abs(here - here.mean(axis=0)).mean()
+
+
+@pytest.mark.long
+def test_a_decoder_is_trained_on_devices_that_cannot_share_it_out(stored: Stored, tmp_path: Path) -> None:
+    place = str(tmp_path / "model")
+    run_on_jax([sys.executable, "-c", ON_SEVEN_DEVICES, stored.source, stored.graph, place], n_devices=7)
+    history = artefact.load_history(place)
+    assert min(history["val_reconstruction"]) < history["val_reconstruction"][0]
