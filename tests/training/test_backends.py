@@ -67,6 +67,16 @@ def run_on_jax(arguments: list[str], n_devices: int = 1) -> None:
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
 
 
+@pytest.mark.parametrize("growth", [None, "false"])
+def test_a_worker_takes_memory_of_a_gpu_as_it_needs_it(growth: str | None) -> None:
+    names = ("TF_FORCE_GPU_ALLOW_GROWTH", "XLA_PYTHON_CLIENT_PREALLOCATE")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    environment |= {names[0]: growth} if growth else {}
+    asking = f"import os, pumascale.tasks.embedding.networks; print(*map(os.environ.get, {names}))"
+    done = subprocess.run([sys.executable, "-c", asking], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [growth or "true", "false"]
+
+
 @pytest.mark.long
 def test_the_same_tests_pass_on_jax() -> None:
     files = [str(Path(__file__).parent / name) for name in SAME_TESTS]
