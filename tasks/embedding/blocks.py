@@ -24,7 +24,6 @@ Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 OnProgress = Callable[[str, int, int], None]
 Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 Range = tuple[int, int]
-BLOCK_BYTES = 64 * 2**20
 MOST_SHARD_ROWS = 2**20
 MOST_SHARD_BYTES = 32 * 2**20
 
@@ -149,7 +148,7 @@ def _run(
     job: Job, rows: zarr.Array[Any], array: zarr.Array[Any], shards: Sequence[Range]
 ) -> Iterator[tuple[Range, int]]:
     """Compute and write `shards`; each, and its number of rows with NaN or inf, as it is computed."""
-    step = read_rows_step(rows)
+    step = chunk_objects.block_rows(rows)
     plan = [(shard, block) for shard in shards for block in cut(*shard, step)]
     # Of the whole array, not of what is left to do: a run that goes on has the same batches as one that was not killed.
     batch_size = even(min(step, chunk_objects.object_rows(array)), job.batch_size)
@@ -176,16 +175,6 @@ def _run(
 def _finish(written: Future[None] | None) -> None:
     if written is not None:
         written.result()
-
-
-def read_rows_step(rows: zarr.Array[Any]) -> int:
-    """Rows to read at once: whole objects of the source, as many as fit 64 MB; of a larger one whole chunks.
-
-    A shard that is wanted whole comes in one request, and one that is cut in a request per chunk.
-    """
-    most = BLOCK_BYTES // (4 * prod(rows.shape[1:]))
-    unit = chunk_objects.object_rows(rows) if chunk_objects.object_rows(rows) <= most else int(rows.chunks[0])
-    return unit * max(1, most // unit)
 
 
 def even(n_rows: int, most: int) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage.rows import read_chosen
 
 BLOCK_VALUES = 2**23  # of the rows, and of their distances: 64 MB in float64
 SAMPLE_VALUES = 2**27  # of all sampled rows: 1 GB in float64
@@ -73,7 +74,4 @@ def candidate_blocks(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Ids and flattened rows of the candidates (ascending), block by block; blocks without any are not read."""
     n_features = int(np.prod(array.shape[1:]))
-    for start, stop in arrays.row_blocks(candidates.n_rows, max(1, BLOCK_VALUES // max(n_features, n_queries))):
-        ids = candidates.between(start, stop)
-        if len(ids):
-            yield ids, arrays.read_rows(array, start, stop).reshape(stop - start, -1)[ids - start]
+    return read_chosen(array, candidates.between, max(1, BLOCK_VALUES // max(n_features, n_queries)))

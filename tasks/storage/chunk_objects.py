@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from gzip import BadGzipFile
 from lzma import LZMAError
+from math import prod
 from typing import Any
 
 import zarr
 
 from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
+
+BLOCK_BYTES = 64 * 2**20  # of rows that are read at once, as float32
 
 # Codec by codec.
 DAMAGED = (FileNotFoundError, ValueError, RuntimeError, KeyError, EOFError, zlib.error, LZMAError, BadGzipFile)
@@ -19,6 +22,17 @@ DAMAGED = (FileNotFoundError, ValueError, RuntimeError, KeyError, EOFError, zlib
 def object_rows(array: zarr.Array[Any]) -> int:
     """Rows of each object (shard or chunk) of `array`."""
     return int((array.shards or array.chunks)[0])
+
+
+def block_rows(array: zarr.Array[Any]) -> int:
+    """Rows to read at once: whole objects of `array`, as many as fit 64 MB; of a larger one whole chunks.
+
+    A shard that is wanted whole comes in one request, and one that is cut in a request per chunk. A chunk that is cut
+    is decoded whole for each of its parts.
+    """
+    most = BLOCK_BYTES // (4 * prod(array.shape[1:]))
+    unit = object_rows(array) if object_rows(array) <= most else int(array.chunks[0])
+    return unit * max(1, most // unit)
 
 
 def object_name(array: zarr.Array[Any], row: int) -> str:

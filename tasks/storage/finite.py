@@ -1,17 +1,14 @@
 """Rows with NaN or inf: finding them, and saying which they are."""
 
 from collections.abc import Iterator
-from math import prod
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pumascale.tasks.storage import arrays, sources
+from pumascale.tasks.storage import arrays, chunk_objects, sources
 from pumascale.tasks.storage.errors import NonFiniteError
-
-BLOCK_BYTES = 64 * 2**20
 
 
 def read_block(rows: zarr.Array[Any], start: int, stop: int) -> NDArray[np.float32]:
@@ -27,8 +24,7 @@ def finite_rows(block: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 def read_blocks(rows: zarr.Array[Any]) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """All rows once, as (first row, block) of about 64 MB and of whole chunks."""
-    step = max(int(rows.chunks[0]), BLOCK_BYTES // (4 * prod(rows.shape[1:])) // rows.chunks[0] * rows.chunks[0])
-    for start, stop in arrays.row_blocks(rows.shape[0], step):
+    for start, stop in arrays.row_blocks(rows.shape[0], chunk_objects.block_rows(rows)):
         yield start, read_block(rows, start, stop)
 
 

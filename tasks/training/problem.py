@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.parameters import TrainingParameters
-from pumascale.tasks.storage import arrays, graph_store, sources, urls
+from pumascale.tasks.storage import arrays, chunk_objects, graph_store, sources, urls
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.rows import read_ids
 from pumascale.tasks.training import sampling, splits
@@ -130,8 +130,7 @@ def resident_rows(problem: Problem) -> NDArray[Any]:
         return np.arange(problem.n_rows, dtype=np.int32)[:, np.newaxis]
     array = problem.source
     rows = np.empty(array.shape, problem.row_dtype)
-    block = arrays.shard_rows(math.prod(array.shape[1:]) * array.dtype.itemsize, array.shape[0])
-    for start, stop in arrays.row_blocks(array.shape[0], block):
+    for start, stop in arrays.row_blocks(array.shape[0], chunk_objects.block_rows(array)):
         rows[start:stop] = arrays.read_rows(array, start, stop, dtype=problem.row_dtype)
     return rows
 

@@ -1,17 +1,15 @@
 """Rows to coordinates and back: the result, its schema, killed runs, bad rows, bounded memory."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import zarr
-from zarr.storage import LocalStore
 
 from pumascale.tasks.embedding import blocks
 from pumascale.tasks.embedding.adopt import adopt_shards
 from pumascale.tasks.embedding.encode import decode, encode
-from pumascale.tasks.storage import arrays, manifests, sources, urls
+from pumascale.tasks.storage import arrays, chunk_objects, manifests, sources, urls
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.finite import check_finite
 from tests.embedding.conftest import WEIGHTS, Rows, Write, project
@@ -22,7 +20,7 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of 512 rows and blocks of 250 rows, so that small arrays have many."""
     monkeypatch.setattr(arrays, "CHUNK_BYTES", 1024)
     monkeypatch.setattr(blocks, "MOST_SHARD_ROWS", 512)
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 250 * 48)
+    monkeypatch.setattr(chunk_objects, "BLOCK_BYTES", 250 * 48)
 
 
 def run(source: str, target: str, n_rows_before_death: int | None = None, **options: object) -> dict[str, object]:
@@ -41,21 +39,14 @@ def run(source: str, target: str, n_rows_before_death: int | None = None, **opti
     return encode(source, encoder, target, **values) | {"seen": seen}  # type: ignore[arg-type]
 
 
-def test_a_shard_is_read_in_one_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_is_read_in_one_request(tmp_path: Path, chunk_reads: list[str]) -> None:
     """Not in one for each of its chunks, which takes as long on S3 as all else."""
     array = arrays.create_array(str(tmp_path / "rows"), shape=(2048, 12), dtype=np.float32, shard_rows=64)
     array[:] = 1
-    asked = []
-    get = LocalStore.get
-
-    async def counted(store: LocalStore, key: str, *where: Any, **range_: Any) -> Any:
-        if store.root == tmp_path / "rows":
-            asked.append(key)
-        return await get(store, key, *where, **range_)
-
-    monkeypatch.setattr(LocalStore, "get", counted)
+    chunk_reads.clear()
     run(str(tmp_path / "rows"), str(tmp_path / "map"))
-    assert sorted(key for key in asked if key.startswith("c/")) == sorted(f"c/{shard}/0" for shard in range(32))
+    asked = [path for path in chunk_reads if path.startswith(str(tmp_path / "rows"))]
+    assert sorted(asked) == sorted(str(tmp_path / f"rows/c/{shard}/0") for shard in range(32))
 
 
 @pytest.mark.parametrize("n", [1, 511, 512, 513, 2600])

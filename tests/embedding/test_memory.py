@@ -15,7 +15,8 @@ ENCODE = """
 import sys, time
 from pumascale.tasks.embedding import blocks
 from pumascale.tasks.embedding.encode import encode
-blocks.BLOCK_BYTES, blocks.MOST_SHARD_ROWS = 2**21, 2**15
+from pumascale.tasks.storage import chunk_objects
+chunk_objects.BLOCK_BYTES, blocks.MOST_SHARD_ROWS = 2**21, 2**15
 source, target, pause = sys.argv[1], sys.argv[2], float(sys.argv[3])
 
 def network(rows):

@@ -7,6 +7,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from pumascale.tasks.quality import rows as room_rows
 from pumascale.tasks.quality.drift import drift
+from pumascale.tasks.storage import chunk_objects
 from pumascale.tasks.storage.errors import InputError
 from tests.quality.conftest import Store
 
@@ -80,6 +81,7 @@ def test_the_size_of_blocks_does_not_matter(store: Store, monkeypatch: pytest.Mo
     source = store(np.concatenate([cloud(100), cloud(60, 1, 0.5)]))
     whole = drift(source, source, first_new_row=100)
     monkeypatch.setattr(room_rows, "BLOCK_VALUES", 160 * 3)
+    monkeypatch.setattr(chunk_objects, "BLOCK_BYTES", 7 * 24)
     assert drift(source, source, first_new_row=100) == pytest.approx(whole)
 
 

@@ -10,7 +10,7 @@ from pumascale.tasks.quality import measure as room
 from pumascale.tasks.quality import rows as room_rows
 from pumascale.tasks.quality.drift import drift
 from pumascale.tasks.quality.measure import measure
-from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage import arrays, chunk_objects
 
 
 def peaks(folder: Path, n_rows: int) -> tuple[int, int]:
@@ -35,6 +35,7 @@ def test_memory_is_flat_in_the_number_of_rows(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(room, "BLOCK_ROWS", 2**15)
     monkeypatch.setattr(room_rows, "ID_ROWS", 2**15)
     monkeypatch.setattr(room_rows, "BLOCK_VALUES", 2**21)
+    monkeypatch.setattr(chunk_objects, "BLOCK_BYTES", 2**18)
     few, many = peaks(tmp_path, 2**16), peaks(tmp_path, 2**19)
     assert many[0] - few[0] < 2 * 2**19  # two bytes a row
     assert many[1] - few[1] < 2 * 2**19

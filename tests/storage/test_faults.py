@@ -73,7 +73,7 @@ def rows(s3: str) -> NDArray[np.float32]:
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pumascale.tasks.storage.arrays.CHUNK_BYTES", 2**13)
     monkeypatch.setattr("pumascale.tasks.embedding.blocks.MOST_SHARD_ROWS", 2048)
-    monkeypatch.setattr("pumascale.tasks.embedding.blocks.BLOCK_BYTES", 2**17)
+    monkeypatch.setattr("pumascale.tasks.storage.chunk_objects.BLOCK_BYTES", 2**17)
 
 
 @pytest.mark.long

@@ -10,10 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import zarr
 from numpy.typing import NDArray
 from sklearn.manifold import trustworthiness
 
-from pumascale.tasks.storage import arrays, graph_store, manifests
+from pumascale.tasks.storage import arrays, chunk_objects, graph_store, manifests
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.graph_store import Partition
 from pumascale.tasks.training import artefact
@@ -178,6 +179,19 @@ def test_rows_of_small_numbers_stay_small_in_memory_and_reach_the_network_unchan
     window.put(window.prepare(resident_rows(stored), Edges(np.zeros(1, int), np.ones(1, int), np.ones(1, np.float32))))
     ids = np.arange(len(digits))
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(window.gather(ids)), digits)
+
+
+def test_no_chunk_of_resident_rows_is_read_twice(
+    digits: NDArray[np.float32], parted: Stored, tmp_path: Path, chunk_reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrays, "SHARD_BYTES", 2**12)
+    monkeypatch.setattr(chunk_objects, "BLOCK_BYTES", 2**12)
+    source, chunks = str(tmp_path / "source"), (250, digits.shape[1])
+    zarr.create_array(source, shape=digits.shape, chunks=chunks, dtype=digits.dtype)[:] = digits
+    stored = read_problem(source, parted.graph, short(), math.inf)
+    chunk_reads.clear()
+    np.testing.assert_array_equal(resident_rows(stored), digits)
+    assert [path[-3:] for path in chunk_reads] == ["0/0", "1/0", "2/0"]
 
 
 def test_a_limit_too_small_for_one_partition_is_refused_with_what_would_do(problem: Problem, stored: Stored) -> None:
