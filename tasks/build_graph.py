@@ -4,6 +4,8 @@ source.zarr --build_graph--> <workspace>/graphs/<id>
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,6 +13,7 @@ from pumascale.tasks.parameters import ComputeParameters, GraphParameters
 from pumascale.tasks.run_page import Progress, publish_markdown
 from pumascale.tasks.stage import Stage, costs, run_stage
 from pumascale.tasks.storage import fingerprints, manifests, sources, urls
+from pumascale.tasks.storage.errors import ValuesError
 
 
 def build_graph(
@@ -59,6 +62,16 @@ def graph_place(source: str, workspace: str, parameters: GraphParameters, salt: 
     return urls.join(urls.absolute(workspace), "graphs", name)
 
 
+@contextmanager
+def _leaving_none(place: str) -> Iterator[None]:
+    """Inside, rows that would stop every later run leave nothing behind; they are met once work has begun."""
+    try:
+        yield
+    except ValuesError:
+        urls.remove_tree(place)
+        raise
+
+
 def _build(source: str, place: str, parameters: GraphParameters, compute: ComputeParameters) -> dict[str, Any]:
     from pumascale.tasks.compute.bounded_map import bounded_map
     from pumascale.tasks.compute.cluster import (
@@ -74,10 +87,9 @@ def _build(source: str, place: str, parameters: GraphParameters, compute: Comput
     from pumascale.tasks.report.tables import headline, stage_table
 
     started = time.perf_counter()
-    checks.check_rows(source, parameters)
     page = urls.join(place, "dask-report.html") if compute.performance_report else None
     cores = 1 if is_shared_out(sources.open_source(source).shape[0], parameters) else CORES_PER_WORKER
-    with open_client(compute, cores) as client, write_performance_report(client, page):
+    with _leaving_none(place), open_client(compute, cores) as client, write_performance_report(client, page):
         run, memory = partial(bounded_map, client), worker_memory(client)
         checks.check_memory(source, parameters, memory)
         summary = pipeline.build(

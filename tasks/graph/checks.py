@@ -32,7 +32,7 @@ def check(source: str, parameters: GraphParameters) -> None:
 
 
 def check_rows(source: str, parameters: GraphParameters) -> None:
-    """Read all rows, and refuse NaN and inf (unless they are skipped) and what the metric has no meaning for.
+    """Read all rows, and refuse what the build would stop at: NaN and inf, and what the metric has no meaning for.
 
     Raises
     ------

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from pumascale.tasks.storage.errors import InputError, nearest_name
+from pumascale.tasks.storage.errors import InputError, ValuesError, nearest_name
 
 # From these distances on a neighbour makes no edge: umap.umap_.DISCONNECTION_DISTANCES.
 DISCONNECTION_DISTANCES = {
@@ -75,12 +75,12 @@ def check_metric(metric: str, name: str = "graph.metric", also: tuple[str, ...] 
 def check_values(metric: str, rows: NDArray[Any], source: str) -> None:
     """Refuse rows that the metric has no meaning for."""
     if metric in NON_NEGATIVE and (rows < 0).any():
-        raise InputError(
+        raise ValuesError(
             f"{source} has negative values, such as {rows.min():.4g}; metric {metric!r} is one of distributions. "
             "Expected values of 0 and more: choose another metric, or shift the data."
         )
     if metric in BINARY and not np.isin(rows, (0, 1)).all():
-        raise InputError(
+        raise ValuesError(
             f"{source} has values other than 0 and 1; metric {metric!r} compares sets. "
             "Expected binary rows: choose another metric, or threshold the data."
         )

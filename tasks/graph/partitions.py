@@ -10,27 +10,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pumascale.tasks.graph import pivots
+from pumascale.tasks.graph import metrics, pivots
 from pumascale.tasks.graph.duplicates import read_duplicates
 from pumascale.tasks.graph.floats import as_floats
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays, graph_store, whole
 from pumascale.tasks.storage.errors import InputError
-from pumascale.tasks.storage.finite import finite_rows
+from pumascale.tasks.storage.finite import finite_rows, refuse_bad
 
 logger = logging.getLogger("pumascale.graph")
 
 
 def assign_block(task: BlockTask) -> dict[str, Any]:
-    """The partitions that each row of a block joins, nearest first; returns the partitions' sizes.
+    """The partitions that each row of a block joins, nearest first; returns their sizes, and which rows are not finite.
 
     A row with NaN or inf joins none, nor does one that an equal row stands for: -1.
+
+    Raises
+    ------
+    ValuesError
+        When the metric has no meaning for the rows.
     """
     plan = task.plan
     rows = _read_block(task)
     finite = finite_rows(rows)
     rows[~finite] = 0  # stands in for NaN in the distances; such a row joins nothing below
+    if not plan.parameters.precomputed_knn:
+        metrics.check_values(plan.parameters.metric, rows, plan.source)
     if plan.n_partitions == 1:
         nearest = np.zeros((task.stop - task.start, 1), np.int32)
     else:
@@ -38,7 +45,16 @@ def assign_block(task: BlockTask) -> dict[str, Any]:
     nearest[~finite] = -1
     nearest[read_duplicates(task) - task.start] = -1
     write(plan.scratch("partitions_of"), task.start, nearest)
-    return {"sizes": np.bincount(nearest[nearest >= 0], minlength=plan.n_partitions).tolist()}
+    sizes = np.bincount(nearest[nearest >= 0], minlength=plan.n_partitions)
+    bad = task.start + np.flatnonzero(~finite)
+    return {"sizes": sizes.tolist(), "n_bad": len(bad), "first_bad": bad[:1].tolist()}
+
+
+def check_finite(plan: Plan, assigned: list[dict[str, Any]]) -> None:
+    """Refuse rows with NaN or inf that `assign_block` met, unless they are skipped: all was read there anyway."""
+    if plan.parameters.non_finite == "error":
+        first = min((row for result in assigned for row in result["first_bad"]), default=-1)
+        refuse_bad(plan.source, plan.n_rows, sum(result["n_bad"] for result in assigned), first)
 
 
 def check_sizes(plan: Plan, sizes: NDArray[np.int64]) -> None:

@@ -58,6 +58,11 @@ def build(
     -------
     dict
         The manifest: counts, measured recall with its 95 % interval, seconds per step.
+
+    Raises
+    ------
+    ValuesError
+        When rows hold NaN or inf (unless they are skipped), or values that the metric has no meaning for.
     """
     done = Steps(place, run, on_progress)
     if (finished := done.finished()) is not None:
@@ -149,6 +154,7 @@ def partition(plan: Plan, done: Steps) -> Plan:
         if plan.n_partitions > 1:
             done.run(f"pivots-{plan.n_partitions}", pivots.choose_pivots, partition_tasks(plan)[:1])
         results = done.run(f"assign-{plan.n_partitions}", partitions.assign_block, block_tasks(plan))
+        partitions.check_finite(plan, results)
         sizes = np.sum([result["sizes"] for result in results], axis=0)
         too_large = sizes.max() / plan.most_rows
         if too_large <= 1 or plan.parameters.n_partitions:

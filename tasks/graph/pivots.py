@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from pumascale.tasks.graph import kmeans
 from pumascale.tasks.graph.plan import PartitionTask, Plan, read
 from pumascale.tasks.storage import arrays, sources
-from pumascale.tasks.storage.finite import finite_rows
+from pumascale.tasks.storage.finite import check_finite, finite_rows
 
 MOST_SAMPLED = 50_000
 KMEANS_STEPS = 3
@@ -32,6 +32,8 @@ def choose_pivots(task: PartitionTask) -> dict[str, Any]:
     """Choose pivots from a sample and group them; into scratch: `pivots` (m, n_features) by group, `groups` (m,)."""
     plan = task.plan
     sample = _read_sample(plan)
+    if len(sample) == 0:
+        check_finite(plan.source)
     count = min(PIVOTS_PER_PARTITION * plan.n_partitions, len(sample))
     metric, seed = plan.parameters.metric, plan.parameters.random_state
     n_threads = replace(plan, n_at_once=1).n_threads  # all others wait for this one task

@@ -48,6 +48,7 @@ def target_parameters(parameters: GraphParameters) -> GraphParameters:
     """How the graph of a continuous target is built."""
     n_neighbors = parameters.target_n_neighbors if parameters.target_n_neighbors > 0 else parameters.n_neighbors
     asked = {"n_neighbors": n_neighbors, "metric": parameters.target_metric, "random_state": parameters.random_state}
+    asked["non_finite"] = "skip"  # a row without a target
     bounds = parameters.model_dump(include={"partition_rows", "target_recall", "repair_passes", "recall_sample"})
     return GraphParameters(**asked, **bounds)
 

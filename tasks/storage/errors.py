@@ -1,4 +1,4 @@
-"""The error for what the user can mend, and its one kind that has to be told from the others."""
+"""The error for what the user can mend, and its kinds that have to be told from the others."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,7 +8,11 @@ class InputError(ValueError):
     """Bad input: the message says what came, what was expected and what to change."""
 
 
-class NonFiniteError(InputError):
+class ValuesError(InputError):
+    """Rows hold values that nothing can be made of: they would stop every later run as well."""
+
+
+class NonFiniteError(ValuesError):
     """Rows hold NaN or inf, and the policy is to stop."""
 
 

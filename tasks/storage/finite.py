@@ -44,9 +44,14 @@ def check_finite(source: str) -> None:
         bad = np.flatnonzero(~finite_rows(block))
         first = start + int(bad[0]) if n_bad == 0 and len(bad) else first
         n_bad += len(bad)
+    refuse_bad(source, rows.shape[0], n_bad, first)
+
+
+def refuse_bad(source: str, n_rows: int, n_bad: int, first: int) -> None:
+    """Raise, where there are bad rows, what says how many have NaN or inf and which is the first."""
     if n_bad:
         raise NonFiniteError(
-            f"{source} has NaN or inf in {n_bad} of its {rows.shape[0]} rows, first in row {first}. Expected finite "
+            f"{source} has NaN or inf in {n_bad} of its {n_rows} rows, first in row {first}. Expected finite "
             "numbers within float32: clean the rows, or give them NaN for coordinates (embedding.non_finite=nan) and, "
             "where a graph is built, no edges (graph.non_finite=skip)."
         )

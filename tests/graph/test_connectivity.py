@@ -42,7 +42,7 @@ def test_isolated_rows_stop_the_build_where_that_was_asked_for(tmp_path: Path, s
 def test_rows_left_out_by_wish_are_not_isolated(tmp_path: Path, digits: NDArray[np.float32]) -> None:
     rows = np.concatenate([digits[:200], digits[:10]])
     rows[7] = np.nan
-    asked = GraphParameters(unique=True, recall_sample=10)
+    asked = GraphParameters(unique=True, recall_sample=10, non_finite="skip")
     manifest = pipeline.build(write_rows(tmp_path, rows), str(tmp_path / "graph"), asked, run=map)
     assert manifest["n_isolated"] == 0
     isolated = np.flatnonzero(arrays.open_array(str(tmp_path / "graph" / "isolated"))[:])

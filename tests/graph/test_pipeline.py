@@ -19,7 +19,7 @@ from pumascale.tasks.graph.memory import SAFE_SHARE, projected_neighbors
 from pumascale.tasks.graph.plan import block_tasks, create_store, make_plan, partition_tasks
 from pumascale.tasks.parameters import ComputeParameters, GraphParameters
 from pumascale.tasks.storage import arrays, graph_store
-from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.errors import InputError, NonFiniteError, ValuesError
 from tests.graph.conftest import assert_same, read_graph, umap_graph, write_rows
 
 
@@ -85,6 +85,30 @@ def test_every_edge_lies_in_a_partition_that_holds_both_ends_data(tmp_path: Path
         rows, head, tail = (np.asarray(arrays.open_array(f"{folder}/{name}")[:]) for name in ("rows", "head", "tail"))
         assert max(head.max(), tail.max()) < len(rows)
         np.testing.assert_array_equal(graph_store.read_data(place, partition, len(rows), np.float32), digits[rows])
+
+
+@pytest.mark.parametrize("n_partitions", [1, 5])
+def test_bad_rows_are_refused_as_they_are_assigned_and_before_neighbours_are_sought(
+    tmp_path: Path, digits: NDArray[np.float32], n_partitions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By who reads the rows anyway: the driver would read all of them alone, and again at each resume."""
+    monkeypatch.setattr(steps, "local_neighbors", None)
+    rows = digits[:900].copy()
+    rows[[7, 300, 640], 3] = np.nan
+    rows[641, 5] = np.inf
+    source = write_rows(tmp_path, rows)
+    with pytest.raises(NonFiniteError, match="NaN or inf in 4 of its 900 rows, first in row 7"):
+        pipeline.build(source, str(tmp_path / "graph"), parameters(n_partitions=n_partitions), run=map)
+    source = write_rows(tmp_path / "shifted", digits[:900] - 1)
+    asked = parameters(n_partitions=n_partitions, metric="hellinger")
+    with pytest.raises(ValuesError, match="has negative values, such as -1; metric 'hellinger'"):
+        pipeline.build(source, str(tmp_path / "other"), asked, run=map)
+
+
+def test_rows_that_are_bad_all_over_are_refused_with_pivots_too(tmp_path: Path) -> None:
+    source = write_rows(tmp_path, np.full((900, 3), np.nan))
+    with pytest.raises(NonFiniteError, match="NaN or inf in 900 of its 900 rows, first in row 0"):
+        pipeline.build(source, str(tmp_path / "graph"), parameters(n_partitions=5), run=map)
 
 
 class KilledError(Exception):
@@ -244,7 +268,7 @@ def test_rows_with_nan_are_left_without_edges_and_harm_nobody(
     clean = np.setdiff1d(np.arange(600), [3, 77, 500])
     rows[[3, 77]], rows[500, 2] = np.nan, np.inf
     source, place = write_rows(tmp_path, rows), str(tmp_path / "graph")
-    asked = parameters(n_partitions=n_partitions, target_recall=0.97)
+    asked = parameters(n_partitions=n_partitions, target_recall=0.97, non_finite="skip")
     manifest = pipeline.build(source, place, asked, run=map)
     graph = read_graph(place, manifest)
     assert graph[[3, 77, 500]].nnz == 0
