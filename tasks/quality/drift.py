@@ -1,7 +1,8 @@
 """Whether new rows are unlike the ones that a model was trained on: how far from them, and how badly the map fits.
 
 One streamed pass over the trained rows, for a sample of each kind, and one for the places of those found nearest.
-Memory holds the samples, and a bit for each trained row.
+Memory holds the samples, and a bit for each trained row. Of more than a million of them a million random ones stand for
+all: of 100 M, comparing took hours. They are sparser, so distances are larger, for new and trained rows alike.
 """
 
 from typing import Any
@@ -13,11 +14,13 @@ from pumascale.tasks.quality.distances import EUCLIDEAN, distance_block, except_
 from pumascale.tasks.quality.edge_loss import Fit, edge_loss, keep_nearest, strengths
 from pumascale.tasks.quality.ranks import places
 from pumascale.tasks.quality.rows import Candidates, all_but, candidate_blocks, draw
+from pumascale.tasks.storage import rows as stored
 from pumascale.tasks.storage import sources
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.rows import read_blocks, read_ids
 
 PERCENTILE = 99.0
+MOST_CANDIDATES = 2**20  # trained rows that others are compared with
 BATCH_ROWS = 1024  # through the encoder at once
 
 
@@ -34,6 +37,8 @@ def drift(
     random_state: int = 42,
 ) -> dict[str, Any]:
     """Share of new rows that are farther from every trained row than 99 % of the trained rows are from another.
+
+    Of more than 2^20 trained rows, here and below, as many random ones stand for all.
 
     Parameters
     ----------
@@ -70,7 +75,7 @@ def drift(
         return {}
     n_features = int(np.prod(new.shape[1:]))
     held_out = np.empty(0, np.int64) if fit is None else fit.held_out[fit.held_out < n_trained]
-    candidates = all_but(n_trained, held_out)
+    candidates = _candidates(n_trained, held_out)
     n_candidates, n_new = len(candidates), new.shape[0] - first_new_row
     known = candidates.at(draw(n_candidates, sample, random_state, n_features))
     held = held_out[draw(len(held_out), sample, random_state, n_features)]
@@ -85,6 +90,15 @@ def drift(
         return found
     kinds[~finite] = ""
     return found | _losses(trained, fit, _encode(fit, queries), kinds, distances, ids)
+
+
+def _candidates(n_trained: int, held_out: NDArray[np.int64]) -> Candidates:
+    """The trained rows, or a million of them."""
+    candidates = all_but(n_trained, held_out)
+    n_candidates = len(candidates)
+    if n_candidates > MOST_CANDIDATES:
+        candidates.keep(candidates.at(stored.sample(n_candidates, MOST_CANDIDATES)))
+    return candidates
 
 
 def _compared(before: NDArray[np.float64], after: NDArray[np.float64]) -> dict[str, Any]:

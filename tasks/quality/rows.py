@@ -32,7 +32,13 @@ class Candidates:
 
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Leave rows out."""
-        np.bitwise_and.at(self._bits, ids // 8, ~np.right_shift(np.uint8(128), (ids % 8).astype(np.uint8)))
+        np.bitwise_and.at(self._bits, ids // 8, ~_bits_of(ids))
+
+    def keep(self, ids: NDArray[np.int64]) -> None:
+        """Leave all rows out but these."""
+        kept = np.zeros_like(self._bits)
+        np.bitwise_or.at(kept, ids // 8, _bits_of(ids))
+        self._bits &= kept
 
     def between(self, start: int, stop: int) -> NDArray[np.int64]:
         """The ids of those among the rows `start` to `stop`, ascending."""
@@ -52,6 +58,11 @@ class Candidates:
             found.append(ids[places[low:high] - before])
             before += len(ids)
         return np.concatenate(found)
+
+
+def _bits_of(ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Each row's bit within its byte."""
+    return np.right_shift(np.uint8(128), (ids % 8).astype(np.uint8))
 
 
 def all_but(n_rows: int, left_out: NDArray[np.int64]) -> Candidates:

@@ -1,11 +1,15 @@
 """drift(): one percent of rows like the trained ones, all of rows unlike them."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
+from pumascale.tasks.quality import drift as room
 from pumascale.tasks.quality import rows as room_rows
+from pumascale.tasks.quality.distances import distance_block
 from pumascale.tasks.quality.drift import drift
 from pumascale.tasks.storage import chunk_objects
 from pumascale.tasks.storage.errors import InputError
@@ -102,3 +106,19 @@ def test_rows_that_were_placed_but_never_trained_on_are_no_reference(store: Stor
     source = store(np.concatenate([trained, placed, new]))
     assert drift(source, source, first_new_row=1000)["drift"] < 0.05
     assert drift(source, source, first_new_row=1000, n_trained=500)["drift"] == 1
+
+
+def test_some_of_many_trained_rows_stand_for_all(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+
+    def noted(queries: Any, rows: Any, *of: Any) -> Any:
+        compared.append(len(rows))
+        return distance_block(queries, rows, *of)
+
+    monkeypatch.setattr(room, "distance_block", noted)
+    monkeypatch.setattr(room, "MOST_CANDIDATES", 700)
+    source = store(np.concatenate([cloud(2000), cloud(300, 1), cloud(700, 2, shift=9)]))
+    found = drift(source, source, first_new_row=2000)
+    assert 500 < sum(compared) <= 700
+    assert found["drift"] == pytest.approx(0.7, abs=0.02)
+    assert found["sample_trained"] == sum(compared)
