@@ -50,5 +50,6 @@ def fit_transform(
     with salted(force, workspace) as salt:
         built = build_graph(source, workspace, graph, compute, salt)
         trained = train_encoder(source, built.url, workspace, training, salt)
-        written = write_embedding(source, trained.url, workspace, embedding, labels, target, salt)
+        workers = compute.for_placing(built.manifest["n_rows"])
+        written = write_embedding(source, trained.url, workspace, embedding, labels, target, salt, compute=workers)
         return summarize(built, trained, written)

@@ -45,7 +45,7 @@ def update(
         labels: URL of a Zarr array of labels, one per row, that colour the map.
         retrain_above: Share of new rows far from every trained one above which the model is trained anew on all rows.
         embedding: Placing the rows.
-        compute: Where a retraining works.
+        compute: Where a retraining works; a cluster that it names places many rows, too.
         force: Place every row anew, which a source that changed in place needs.
     """
     since = preflight_update(source, model, target, workspace, labels, retrain_above, force, embedding, compute)
@@ -54,7 +54,8 @@ def update(
             since.drift = measure_drift(source, since.model, since.n_rows_before, retrain_above)
         retrained = _retrain(source, since, workspace, compute, salt) if since.drift.get("over") else ()
         used = retrained[-1].url if retrained else since.model
-        written = write_embedding(source, used, workspace, embedding, labels, target, salt, since)
+        workers = compute.for_placing(since.n_rows - (0 if retrained else since.n_unchanged))
+        written = write_embedding(source, used, workspace, embedding, labels, target, salt, since, workers)
         return _summarize(since, (*retrained, written), used, target)
 
 

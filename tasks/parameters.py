@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MANY_ROWS = 2**22  # four shards of a map or more
 BYTES = r"^\d+(\.\d+)? ?[kKMGT]?i?B$"
 MOST_SEED = 2**32 - 1  # that NumPy and Keras take
 
@@ -210,3 +211,11 @@ class ComputeParameters(Group):
     performance_report: bool = _field(
         False, "Dask's performance report of a graph that is built: dask-report.html beside it. Extra: bokeh."
     )
+
+    def for_placing(self, n_rows: int) -> "ComputeParameters | None":
+        """What places `n_rows` rows after another stage: a cluster that is named here, if there are many; else None.
+
+        This process is ready for it, where every worker would load the network first.
+        """
+        is_cluster = self.scheduler_address is not None or self.cluster_class is not None
+        return self if is_cluster and n_rows >= MANY_ROWS else None

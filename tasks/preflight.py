@@ -83,9 +83,8 @@ def preflight_update(
     _check_map(urls.absolute(source), target, labels, embedding)
     _check_values(urls.absolute(source), embedding)
     if retrain_above is not None:
-        # Refused now rather than on the night when it is needed.
-        read_recipe(since.model)
-        _check_compute(compute)
+        read_recipe(since.model)  # refused now rather than on the night when it is needed
+    _check_compute(compute)
     _check_workspace(workspace, model)
     return since
 

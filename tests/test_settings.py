@@ -2,6 +2,7 @@
 
 import pytest
 
+from pumascale.tasks.parameters import MANY_ROWS, ComputeParameters
 from pumascale.tasks.settings import read_groups
 from pumascale.tasks.storage.errors import InputError
 
@@ -45,3 +46,10 @@ def test_what_is_no_yaml_is_refused() -> None:
         read_groups(["graph.metric_kwds={p"], "", EVERY)
     with pytest.raises(InputError, match="The parameters file is not YAML"):
         read_groups([], "graph: {n_neighbors: 3", EVERY)
+
+
+def test_only_a_cluster_places_rows_after_another_stage_and_only_many() -> None:
+    there, local = ComputeParameters(scheduler_address="tcp://host:8786"), ComputeParameters(n_workers=4)
+    assert there.for_placing(MANY_ROWS) is there
+    assert there.for_placing(MANY_ROWS - 1) is None
+    assert local.for_placing(MANY_ROWS) is ComputeParameters().for_placing(MANY_ROWS) is None

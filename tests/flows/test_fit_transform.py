@@ -15,7 +15,9 @@ from pumascale.flows.fit import fit
 from pumascale.flows.fit_transform import fit_transform
 from pumascale.flows.inverse_transform import inverse_transform
 from pumascale.flows.transform import transform
-from pumascale.tasks import preflight
+from pumascale.flows.update import update
+from pumascale.tasks import parameters, preflight
+from pumascale.tasks.embedding import networks
 from pumascale.tasks.parameters import EmbeddingParameters, GraphParameters, TrainingParameters
 from pumascale.tasks.storage import finite, urls
 from pumascale.tasks.storage.errors import InputError
@@ -236,6 +238,17 @@ def test_in_data_too_large_to_be_looked_through_first_the_stage_counts_and_names
     with pytest.raises(InputError, match=r"NaN or inf in 1 of its 500 rows, first in row 7"):
         run(digits[0], str(tmp_path / "work"))
     assert not urls.list_objects(str(tmp_path / "work"))
+
+
+def test_a_cluster_places_many_rows_too(
+    tmp_path: Path, digits: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parameters, "MANY_ROWS", 500)
+    monkeypatch.setattr(networks, "load_encoder", None)  # in this process; workers have their own
+    result = run(digits[0], str(tmp_path / "work"))
+    assert np.isfinite(zarr.open_array(f"{result['embedding']}/embedding", mode="r")[:]).all()
+    made = update(digits[0], result["model"], str(tmp_path / "map"), str(tmp_path / "other"), compute=COMPUTE)
+    assert made["rows_added"] == 500
 
 
 def test_rows_with_nan_can_be_kept_as_rows_without_a_place(tmp_path: Path, digits: tuple[str, str]) -> None:
