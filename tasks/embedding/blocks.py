@@ -88,6 +88,7 @@ def apply_network(
     except NonFiniteError:
         if run is None:  # the same rows would stop every later run; but other workers may still be writing
             urls.remove_tree(job.target)
+        check_finite(job.source)  # here and once, not by each worker: says how many there are
         raise
     return {"n_rows": n_rows, "n_non_finite": sum(counts), "n_shards": len(counts), "n_shards_before": len(done)}
 
@@ -162,7 +163,7 @@ def _run(
             n_bad += int((~finite).sum())
             if n_bad and job.non_finite == "error":
                 _finish(written)
-                check_finite(job.source)
+                raise NonFiniteError(f"{job.source} has NaN or inf in rows {block[0]} to {block[1]}.")
             rows_in = _numbers(*block) if job.by_number else values.reshape(-1, *job.in_shape)
             _fill(job, batch_size, rows_in, finite, results[block[0] - start : block[1] - start])
             if block[1] == stop:

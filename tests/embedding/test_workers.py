@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from pumascale.tasks.embedding import blocks
 from pumascale.tasks.embedding.encode import encode
 from pumascale.tasks.parameters import ComputeParameters
 from pumascale.tasks.storage import arrays, urls
-from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.errors import InputError, NonFiniteError
 from tests.embedding.conftest import Write, project
 
 OPTIONS: dict[str, Any] = {"row_shape": (12,), "out_shape": (2,), "batch_size": 100}
@@ -63,3 +64,18 @@ def test_workers_refuse_bad_rows_too(write_source: Write, workspace: str, client
     arrays.open_writable(source)[:] = rows
     with pytest.raises(InputError, match="NaN or inf in 1 of its 2600 rows, first in row 700"):
         encode(source, project, f"{workspace}/map", run=partial(bounded_map, client), **OPTIONS)
+
+
+def test_a_worker_that_meets_bad_rows_reads_no_others(
+    write_source: Write, tmp_path: Path, chunk_reads: list[str]
+) -> None:
+    """To count them all is for the one who asked: workers would each read the whole source."""
+    source, rows = write_source(2600)
+    rows[1300, 3] = np.nan
+    arrays.open_writable(source)[:] = rows
+    arrays.create_array(str(tmp_path / "map"), shape=(2600, 2), dtype=np.float32, shard_rows=128)
+    job = blocks.Job(source, project, str(tmp_path / "map"), (12,), (2,), 100, "error")
+    chunk_reads.clear()
+    with pytest.raises(NonFiniteError, match="NaN or inf in rows 1280 to 1408"):
+        blocks.WriteShard(job)((1280, 1408))
+    assert not {path for path in chunk_reads if path.startswith(source) and "/c/1/" not in path}
