@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.storage import urls
+from pumascale.tasks.storage.ranges import read_ranges
 
 HEAD_BYTES = 512  # [name, dtype, shape of an entry] of each column, as JSON
 Column = tuple[str, str, list[int]]
@@ -74,18 +75,27 @@ def read_runs(runs: Sequence[str], owner: int, names: Sequence[str]) -> list[NDA
     """All entries of an owner, run after run, one array (m, ...) per name."""
     columns: list[Column] = json.loads(urls.read_range(runs[0], 0, HEAD_BYTES))
     at = [[column[0] for column in columns].index(name) for name in names]
-    parts = [_read_part(run, owner, columns, min(at), max(at) + 1) for run in runs]
+    parts = _read_parts(runs, owner, columns, min(at), max(at) + 1)
     return [_joined([part[column - min(at)] for part in parts]) for column in at]
 
 
-def _read_part(run: str, owner: int, columns: list[Column], begin: int, end: int) -> list[NDArray[Any]]:
-    """An owner's entries in the columns from `begin` to `end`, which lie side by side."""
-    at = HEAD_BYTES + 8 * owner
-    first, last = np.frombuffer(urls.read_range(run, at, at + 16), np.int64).tolist()
-    count, start, part = (last - first) // _entry_bytes(columns), 0, []
-    first, size = first + count * _entry_bytes(columns[:begin]), count * _entry_bytes(columns[begin:end])
-    content = urls.read_range(run, first, first + size) if count else b""
-    for _, dtype, shape in columns[begin:end]:
+def _read_parts(
+    runs: Sequence[str], owner: int, columns: list[Column], begin: int, end: int
+) -> list[list[NDArray[Any]]]:
+    """An owner's entries in every run, in the columns from `begin` to `end`, which lie side by side."""
+    at, wanted, counts = HEAD_BYTES + 8 * owner, [], []
+    for run, bounds in zip(runs, read_ranges([(run, at, at + 16) for run in runs]), strict=True):
+        first, last = np.frombuffer(bounds, np.int64).tolist()
+        counts.append((last - first) // _entry_bytes(columns))
+        start, stop = (first + counts[-1] * _entry_bytes(columns[:column]) for column in (begin, end))
+        wanted.append((run, start, stop))
+    return [_split(*part, columns[begin:end]) for part in zip(read_ranges(wanted), counts, strict=True)]
+
+
+def _split(content: bytes, count: int, columns: list[Column]) -> list[NDArray[Any]]:
+    """The columns of `count` entries, one after the other."""
+    start, part = 0, []
+    for _, dtype, shape in columns:
         part.append(np.frombuffer(content, dtype, count * int(np.prod(shape)), start).reshape(count, *shape))
         start += part[-1].nbytes
     return part

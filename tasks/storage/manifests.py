@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError
 
-from pumascale.tasks.storage import urls
+from pumascale.tasks.storage import ranges, urls
 
 MANIFEST = "manifest.json"
 RECEIPTS = "receipts"
@@ -71,8 +71,8 @@ def read_receipts(place: str) -> dict[str, dict[str, Any]]:
     """The receipts of `place` by task name."""
     folder = urls.join(place, RECEIPTS)
     names = [name for name in urls.list_objects(folder) if name.endswith(".json")]
-    found = {name.removesuffix(".json"): read_json(urls.join(folder, name)) for name in names}
-    return {name: receipt for name, receipt in found.items() if receipt is not None}
+    found = zip(names, ranges.read_small([urls.join(folder, name) for name in names]), strict=True)
+    return {name.removesuffix(".json"): dict(json.loads(data)) for name, data in found if data is not None}
 
 
 def encode_json(content: dict[str, Any]) -> bytes:
