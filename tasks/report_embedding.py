@@ -10,14 +10,13 @@ from pumascale.tasks.run_page import publish_markdown, publish_picture
 from pumascale.tasks.storage import arrays, manifests, sources, urls
 
 
-def report_embedding(place: str, model: str, labels: str | None, texts: str | None, manifest: dict[str, Any]) -> None:
-    """Draw the embedding at `place`, and say how it was made and how good it is; whole before the commit."""
+def report_embedding(place: str, model: str, labels: str | None, texts: str | None, manifest: dict[str, Any]) -> bytes:
+    """Draw the embedding at `place`, and say how it was made and how good it is, before the commit; the picture."""
     from pumascale.tasks.report.labels import read_classes
     from pumascale.tasks.report.map import draw_map
     from pumascale.tasks.report.page import make_page
     from pumascale.tasks.report.pixels import count_pixels
     from pumascale.tasks.report.rows import Rows
-    from pumascale.tasks.report.tables import headline, quality_table, stage_table
 
     points = arrays.open_array(urls.join(place, "embedding"))
     rows = Rows(points, read_classes(labels, points.shape[0]))
@@ -35,6 +34,13 @@ def report_embedding(place: str, model: str, labels: str | None, texts: str | No
         texts=None if texts is None else partial(_texts_of, texts),
     )
     urls.write_bytes(urls.join(place, "report.html"), page.encode())
+    return picture
+
+
+def publish_embedding(manifest: dict[str, Any], picture: bytes) -> None:
+    """Show the committed embedding on the run's page: what it is, how good, and its picture."""
+    from pumascale.tasks.report.tables import headline, quality_table, stage_table
+
     first = headline(manifest, "n_rows", "rows_added", "seconds")
     publish_markdown("write-embedding", stage_table("write_embedding", manifest), first)
     publish_markdown("quality", quality_table(manifest["quality"]), "On trained and on held-out rows")

@@ -44,7 +44,10 @@ class Progress:
         self._stage = stage
         self._step, self._figures = "", ""
         self._next, self._began, self._first = 0.0, 0.0, 0
-        self._artifact = create_progress_artifact(progress=0.0, description=stage) if TaskRunContext.get() else None
+        self._artifact: Any = None
+        if TaskRunContext.get():
+            with UNHEARD:
+                self._artifact = create_progress_artifact(progress=0.0, description=stage)
 
     def __call__(self, step: str, done: int, total: int, values: dict[str, float] | None = None) -> None:
         """Report `done` of `total` of `step`; `values` are the latest figures, such as losses."""
@@ -81,7 +84,8 @@ def say_time(seconds: float) -> str:
 def publish_markdown(key: str, markdown: str, description: str = "") -> None:
     """Show a table on the Prefect run; the description stands on its card."""
     if TaskRunContext.get():
-        create_markdown_artifact(markdown=markdown, key=key, description=description)
+        with UNHEARD:
+            create_markdown_artifact(markdown=markdown, key=key, description=description)
 
 
 def publish_picture(key: str, picture: bytes, description: str, older: UUID | None = None) -> UUID | None:
@@ -95,11 +99,12 @@ def publish_picture(key: str, picture: bytes, description: str, older: UUID | No
     if TaskRunContext.get() is None:
         return None
     data_uri = "data:image/png;base64," + base64.b64encode(picture).decode()
-    if older is None:
-        made: Any = create_image_artifact(image_url=data_uri, key=key, description=description)
-        return made if isinstance(made, UUID) else None
-    with UNHEARD, get_client(sync_client=True) as client:
-        client.update_artifact(older, ArtifactUpdate(data=data_uri))
+    with UNHEARD:
+        if older is None:
+            made: Any = create_image_artifact(image_url=data_uri, key=key, description=description)
+            return made if isinstance(made, UUID) else None
+        with get_client(sync_client=True) as client:
+            client.update_artifact(older, ArtifactUpdate(data=data_uri))
     return older
 
 
@@ -109,9 +114,10 @@ def publish_outputs(places: dict[str, str]) -> None:
         return
     found = [(f"{kind} {name}", f"{place}/{name}") for kind, place in places.items() for name in _files(kind, place)]
     lines = [f"| {name} | {link(url)} |" for name, url in sorted([*places.items(), *found])]
-    create_markdown_artifact(
-        markdown="\n".join(["| output | where |", "|---|---|", *lines]), key="outputs", description="Where it is"
-    )
+    with UNHEARD:
+        create_markdown_artifact(
+            markdown="\n".join(["| output | where |", "|---|---|", *lines]), key="outputs", description="Where it is"
+        )
 
 
 def _files(kind: str, place: str) -> list[str]:

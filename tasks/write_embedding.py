@@ -11,7 +11,7 @@ from typing import Any
 
 from pumascale.tasks.appended import Appended
 from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters
-from pumascale.tasks.report_embedding import report_embedding
+from pumascale.tasks.report_embedding import publish_embedding, report_embedding
 from pumascale.tasks.run_page import Progress
 from pumascale.tasks.stage import Stage, costs, run_stage
 from pumascale.tasks.storage import (
@@ -156,8 +156,10 @@ def _write(
     asked = {"parameters": parameters.model_dump()} | costs(started, place, source, model)
     update |= {"movement": _moved(model, embedding, since), "drift": since.drift} if since else {}
     manifest = summary | origin | update | {"request": request, "quality": quality} | asked
-    report_embedding(place, model, labels, parameters.texts, manifest)
-    return manifests.commit(place, manifest)
+    picture = report_embedding(place, model, labels, parameters.texts, manifest)
+    manifest = manifests.commit(place, manifest)
+    publish_embedding(manifest, picture)
+    return manifest
 
 
 def _encode(

@@ -13,8 +13,9 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from pumascale.flows.fit import fit
-from pumascale.tasks import run_page, train_encoder
-from pumascale.tasks.run_page import Progress, publish_outputs, say_time
+from pumascale.flows.fit_transform import fit_transform
+from pumascale.tasks import run_page, train_encoder, write_embedding
+from pumascale.tasks.run_page import Progress, publish_markdown, publish_outputs, publish_picture, say_time
 from tests.flows import witness
 from tests.flows.conftest import COMPUTE, GRAPH, TRAINING, artifacts
 
@@ -56,7 +57,7 @@ def test_the_loss_curve_is_on_the_page_while_the_training_goes_on(
     assert any(pace.match(said) for shown in witness.SHOWN for said in shown)
 
 
-def test_a_server_that_is_gone_ends_no_work() -> None:
+def test_a_server_that_is_gone_ends_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = {PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}
     progress = Progress("train_encoder")
     progress._artifact = uuid4()
@@ -64,6 +65,21 @@ def test_a_server_that_is_gone_ends_no_work() -> None:
         with pytest.raises(httpx.ConnectError), get_client(sync_client=True) as client:
             client.read_artifacts()
         progress("train", 1, 2)
+        # And none before it is there to be shown to.
+        monkeypatch.setattr(run_page, "TaskRunContext", SimpleNamespace(get=object))
+        monkeypatch.setattr(run_page, "FlowRunContext", SimpleNamespace(get=object))
+        Progress("train_encoder")("train", 1, 2)
+        publish_markdown("quality", "| recall |")
+        publish_outputs({"graph": "/work/graphs/1"})
+        assert publish_picture("map", b"png", "The map") is None
+
+
+def test_a_map_is_committed_before_it_is_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: tuple[str, str]
+) -> None:
+    monkeypatch.setattr(write_embedding, "publish_embedding", None)
+    made = fit_transform(digits[0], str(tmp_path / "work"), graph=GRAPH, training=TRAINING, compute=COMPUTE)
+    assert (Path(made["embedding"]) / "manifest.json").exists()
 
 
 def test_paths_are_no_links() -> None:
