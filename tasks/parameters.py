@@ -34,7 +34,9 @@ class GraphParameters(Group):
     """The fuzzy neighbour graph (task build_graph)."""
 
     n_neighbors: int = _field(15, "Neighbours per row, the row itself included (umap-learn's meaning).", ge=2, le=1000)
-    metric: str = _field("euclidean", "Any dense metric of pynndescent: euclidean, cosine, manhattan, hamming, ...")
+    metric: str = _field(
+        "euclidean", "A dense metric of pynndescent that ranks rows: euclidean, cosine, manhattan, hamming, ..."
+    )
     metric_kwds: dict[str, float] = _field({}, "Arguments of the metric, in its own order, such as {'p': 3}.")
     set_op_mix_ratio: float = _field(1.0, "Fuzzy union (1) to fuzzy intersection (0).", ge=0, le=1)
     local_connectivity: float = _field(1.0, "Neighbours assumed to be connected at full strength.", ge=0)

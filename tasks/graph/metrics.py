@@ -1,4 +1,4 @@
-"""Distances under every dense metric of pynndescent, and what data each of them takes.
+"""Distances under those of pynndescent's dense metrics that rank rows, and what data each of them takes.
 
 pynndescent takes 190 MB and 4 s to import, so only what needs it does; workers under most metrics of vectors do not.
 """
@@ -44,12 +44,18 @@ NON_NEGATIVE = {
     "circular_wasserstein",
     "circular_kantorovich",
 }
+OF_SHARES = {metric for metric in NON_NEGATIVE if metric.endswith("1d") or metric.startswith("circular")}  # of a sum
 OF_ARRAYS = "it takes an array as an argument, and graph.metric_kwds holds numbers"
 NOT_SERVED = {
     **dict.fromkeys(("seuclidean", "standardised_euclidean", "mahalanobis", "wminkowski"), OF_ARRAYS),
     **dict.fromkeys(("weighted_minkowski", "wasserstein", "kantorovich", "sinkhorn"), OF_ARRAYS),
     **dict.fromkeys(("bit_hamming", "bit_jaccard"), "rows are compared as float32, not as packed bits"),
-    "inner_product": "its distances are negative",
+    "inner_product": "its distances are negative: take cosine",
+    "true_angular": "it is largest for equal rows: take cosine, which ranks rows by the same angle",
+    **dict.fromkeys(
+        ("dot", "direct_cosine"), "it is negative for rows longer than 1: take cosine, the same for rows of length 1"
+    ),
+    "tsss": "it gives no number for equal rows: take cosine or euclidean",
 }
 
 
@@ -78,6 +84,11 @@ def check_values(metric: str, rows: NDArray[Any], source: str) -> None:
         raise ValuesError(
             f"{source} has negative values, such as {rows.min():.4g}; metric {metric!r} is one of distributions. "
             "Expected values of 0 and more: choose another metric, or shift the data."
+        )
+    if metric in OF_SHARES and not rows.any(axis=1).all():
+        raise InputError(
+            f"{source} has rows of zeros; metric {metric!r} takes each value as a share of its row's sum. "
+            "Expected a value above 0 in every row: choose another metric, or leave these rows out."
         )
     if metric in BINARY and not np.isin(rows, (0, 1)).all():
         raise ValuesError(
@@ -120,7 +131,10 @@ def distance_block(
         return _euclidean(queries, rows)
     if metric == "cosine":
         return _cosine(queries, rows)
-    return np.asarray(_pairwise(metric)(queries, rows, tuple(float(value) for value in metric_kwds.values())))
+    found = np.asarray(_pairwise(metric)(queries, rows, tuple(float(value) for value in metric_kwds.values())))
+    if metric == "hellinger":  # of equal rows it is the root of 0, or by rounding of less
+        np.nan_to_num(found, copy=False, nan=0.0)
+    return np.maximum(found, 0, out=found)  # correlation's may be below it, by rounding too
 
 
 def _euclidean(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
