@@ -35,8 +35,6 @@ def check(source: str, parameters: TrainingParameters, n_rows: int | None = None
     shape = (found[0] if n_rows is None else n_rows, *found[1:])
     if shape[0] < LEAST_ROWS:
         raise InputError(f"{source} has {shape[0]} rows. Training needs at least {LEAST_ROWS}.")
-    if (parameters.a is None) != (parameters.b is None):
-        raise InputError("Only one of training.a and training.b is given. Give both, or neither.")
     check_backend()
     check_choices(parameters)
     check_arrays(parameters, shape)
@@ -59,6 +57,7 @@ def _configured_backend() -> str:
 
 def check_choices(parameters: TrainingParameters) -> None:
     """Refuse choices that exclude each other."""
+    _check_curve(parameters)
     if not parameters.parametric_embedding and parameters.parametric_reconstruction:
         raise InputError("parametric_reconstruction needs an encoder. Leave parametric_embedding on.")
     check_monitor(parameters)
@@ -68,6 +67,17 @@ def check_choices(parameters: TrainingParameters) -> None:
         raise InputError(
             "training.n_training_epochs=0 leaves nothing to train but the decoder of a finished model: give its URL as "
             "training.warm_start, and parametric_reconstruction=true. Else leave n_training_epochs out."
+        )
+
+
+def _check_curve(parameters: TrainingParameters) -> None:
+    """Refuse half a curve, and one that no a and b come near: the map would mean nothing."""
+    if (parameters.a is None) != (parameters.b is None):
+        raise InputError("Only one of training.a and training.b is given. Give both, or neither.")
+    if parameters.a is None and parameters.min_dist > parameters.spread:
+        raise InputError(
+            f"training.min_dist={parameters.min_dist} is larger than training.spread={parameters.spread}. "
+            "Expected at most the spread: lower min_dist, raise spread, or give training.a and training.b."
         )
 
 

@@ -27,6 +27,7 @@ BROUGHT = "tests.training.brought"
         ({"encoder": "mlp", "callbacks": [{"class_name": "Nothing"}]}, "keras.callbacks has no 'Nothing'"),
         ({"encoder": "mlp", "warm_start": "/nowhere"}, "is missing"),
         ({"a": 1.0}, "Give both, or neither"),
+        ({"min_dist": 2.0}, "min_dist=2.0 is larger than training.spread=1.0. Expected at most the spread"),
         ({"autoencoder_loss": True}, "Choose encoder='mlp'"),
         ({"global_correlation_loss_weight": 1.0}, "Choose encoder='mlp'"),
         ({"dtype_policy": "mixed_bfloat16"}, "or choose encoder='mlp'"),
@@ -48,6 +49,8 @@ def test_what_cannot_be_used_is_refused(stored: Stored, changes: dict[str, Any],
 
 def test_what_can_be_used_passes(stored: Stored) -> None:
     check(stored.source, TrainingParameters())
+    check(stored.source, TrainingParameters(min_dist=1.0))
+    check(stored.source, TrainingParameters(min_dist=2.0, a=1.0, b=1.0))
     check(stored.source, TrainingParameters(encoder="mlp", autoencoder_loss=True, parametric_reconstruction=True))
     check(stored.source, TrainingParameters(encoder="mlp", optimizer=f"{BROUGHT}:slow_adam"))
     check(stored.source, TrainingParameters(encoder="mlp", monitor="val_correlation", global_correlation_loss_weight=1))
