@@ -62,10 +62,13 @@ def model_place(graph: str, workspace: str, parameters: TrainingParameters, salt
 
 
 def _brought(parameters: TrainingParameters) -> list[str]:
-    """What lies at the URLs among the parameters: other data at the same one makes another model."""
+    """What lies at the URLs and import paths among the parameters: other data or code there makes another model."""
+    from pumascale.tasks.training.specs import code_brought
+
     arrays = [url for url in (parameters.landmark_positions, parameters.reconstruction_validation) if url]
     networks = [str(spec) for spec in (parameters.encoder, parameters.decoder) if str(spec).endswith(".keras")]
     files = [fingerprints.digest(urls.read_bytes(url)) for url in networks]
+    files += [fingerprints.digest(code) for code in code_brought(parameters)]
     return [fingerprints.fingerprint_tree(url) for url in arrays] + files
 
 

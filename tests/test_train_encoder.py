@@ -30,6 +30,32 @@ def test_other_data_at_the_same_url_asks_for_another_model(tmp_path: Path, name:
     assert bring(2) != first
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"encoder": "my_network:build"},
+        {"decoder": "my_network:build"},
+        {"optimizer": "my_network:build"},
+        {"landmark_loss_fn": "my_network:build"},
+        {"parametric_reconstruction_loss_fcn": "my_network:build"},
+        {"callbacks": ["my_network:build"]},
+        {"callbacks": [{"class_name": "my_network:build", "config": {}}]},
+    ],
+)
+def test_other_code_at_the_same_import_path_asks_for_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any]
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def place(code: str) -> str:
+        (tmp_path / "my_network.py").write_text(code)
+        return model_place("graph", str(tmp_path), TrainingParameters(**parameters))
+
+    first = place("width = 1")
+    assert place("width = 2") != first
+    assert place("width = 1") == first
+
+
 def test_an_update_that_goes_on_holds_the_same_landmarks(tmp_path: Path) -> None:
     arrays.write_whole(str(tmp_path / "embedding"), np.zeros((20, 2), np.float32))
 

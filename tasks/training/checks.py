@@ -4,13 +4,12 @@ import importlib.util
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import sources
 from pumascale.tasks.storage.errors import InputError, nearest_name
 from pumascale.tasks.training.problem import uses_prototypes
-from pumascale.tasks.training.specs import import_object, is_import_path
+from pumascale.tasks.training.specs import brought, import_object, is_import_path
 
 LEAST_ROWS = 4
 PLAIN_ENCODERS = ("prototypes", "mlp")
@@ -144,9 +143,9 @@ def check_brought(parameters: TrainingParameters, shape: tuple[int, ...]) -> Non
     """Refuse networks, optimizers, losses and callbacks of the user that cannot be used."""
     if isinstance(parameters.encoder, str) and parameters.encoder.isidentifier():
         _check_name(parameters.encoder)
-    for path in filter(is_import_path, _specs(parameters)):
+    for path in filter(is_import_path, brought(parameters)):
         import_object(path)
-    if any(spec not in PLAIN_SPECS for spec in _specs(parameters)) or parameters.warm_start:
+    if any(spec not in PLAIN_SPECS for spec in brought(parameters)) or parameters.warm_start:
         _build(parameters, shape)
 
 
@@ -156,17 +155,6 @@ def _check_name(name: str) -> None:
             f"training.encoder={name!r} is not known.{nearest_name(name, PLAIN_ENCODERS)} "
             f"Expected one of {PLAIN_ENCODERS}, 'package.module:function', a .keras URL, or a Keras config."
         )
-
-
-def _specs(parameters: TrainingParameters) -> list[Any]:
-    return [
-        parameters.encoder,
-        parameters.decoder,
-        parameters.optimizer,
-        parameters.landmark_loss_fn,
-        parameters.parametric_reconstruction_loss_fcn,
-        *parameters.callbacks,
-    ]
 
 
 def _build(parameters: TrainingParameters, shape: tuple[int, ...]) -> None:

@@ -1,12 +1,36 @@
 """The training room's text for what users bring: an import path, a Keras config, or a URL. Known without Keras."""
 
 import importlib
+import importlib.util
 import json
+from pathlib import Path
 from typing import Any
 
+from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage.errors import InputError
 
 Spec = str | dict[str, Any]
+
+
+def brought(parameters: TrainingParameters) -> list[Any]:
+    """What the user may bring of his own: networks, optimizer, losses, callbacks."""
+    return [
+        parameters.encoder,
+        parameters.decoder,
+        parameters.optimizer,
+        parameters.landmark_loss_fn,
+        parameters.parametric_reconstruction_loss_fcn,
+        *parameters.callbacks,
+    ]
+
+
+def code_brought(parameters: TrainingParameters) -> list[bytes]:
+    """The file of each module that is named by an import path, a callback's `class_name` included."""
+    named = [spec for spec in brought(parameters) if spec is not None]
+    configs = [as_config(spec) for spec in named]
+    named += [config.get("class_name") for config in configs if config is not None]
+    found = [importlib.util.find_spec(path.partition(":")[0]) for path in named if is_import_path(path)]
+    return [Path(spec.origin).read_bytes() for spec in found if spec is not None and spec.has_location and spec.origin]
 
 
 def is_import_path(spec: Spec) -> bool:
