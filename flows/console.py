@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
@@ -41,6 +42,17 @@ def _start_server() -> None:
         get_client(sync_client=True)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    _end_with_us()
+
+
+def _end_with_us() -> None:
+    """Have the server end with this process, even where a kill leaves it no time: a pipe to a shell is closed then."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    server = SubprocessASGIServer().server_process  # None where another server is used
+    if server is not None:
+        watch = ["sh", "-c", f"read -r _; kill {server.pid} 2>/dev/null"]
+        subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
 
 
 def attempt(work: Callable[[], Result]) -> Result:

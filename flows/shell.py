@@ -189,6 +189,7 @@ def serve() -> None:
     """Serve every flow from this machine, for the Prefect UI."""
     os.environ["PREFECT_LOGGING_LEVEL"] = "INFO"
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Prefect ends what it serves by its own
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from pumascale.flows.serve import main as serve_all
 
     serve_all()
@@ -242,7 +243,8 @@ def main() -> None:
         command, reason = error.ctx.command_path if error.ctx else "pumascale", error.format_message().rstrip(".")
         console.fail(f"{reason}. See {command} --help.", error.exit_code)
     if interrupt.asked.is_set():
-        console.fail(interrupt.REASON, interrupt.CODE)
+        interrupt.said.set()
+        console.fail(interrupt.REASON, interrupt.code())
     sys.exit(code)
 
 

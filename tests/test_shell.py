@@ -107,12 +107,13 @@ while True:
 """
 
 
-def test_ctrl_c_ends_also_what_swallows_it() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_also_what_swallows_them(number: signal.Signals) -> None:
     with subprocess.Popen([sys.executable, "-c", SWALLOWS], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as run:
         assert run.stdout is not None
         child = psutil.Process(int(run.stdout.readline()))
-        run.send_signal(signal.SIGINT)
-        assert run.wait(timeout=30) == 130
+        run.send_signal(number)
+        assert run.wait(timeout=30) == 128 + number
     assert child not in psutil.process_iter() or child.status() == psutil.STATUS_ZOMBIE
 
 
@@ -133,6 +134,27 @@ def test_ctrl_c_ends_a_run_with_all_its_processes(tmp_path: Path, send: Callable
     _, left = psutil.wait_procs([one for one in psutil.process_iter() if session(one) == run.pid], timeout=5)
     assert left == []
     assert list(tmp_path.glob("here/graphs/*/receipts/neighbours*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
+def test_sigterm_saves_a_layout_and_neither_it_nor_a_kill_leaves_a_server(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    rows, _ = write_digits(str(tmp_path))
+    words = [PUMASCALE, "fit", rows, "--workspace", "here", "--set", "training.n_epochs=5000"]
+    options: dict[str, Any] = {"cwd": tmp_path, "env": environment(tmp_path), "start_new_session": True}
+    with subprocess.Popen(words, stdout=PIPE, stderr=PIPE, text=True, **options) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        next(line for line in run.stderr if "layout" in line)
+        run.send_signal(number)
+        said, _ = run.stderr.read().splitlines(), run.wait()
+    assert run.returncode == (143 if number == signal.SIGTERM else -number)
+    _, left = psutil.wait_procs([one for one in psutil.process_iter() if session(one) == run.pid], timeout=10)
+    assert left == []
+    if number == signal.SIGTERM:
+        assert re.fullmatch("pumascale: Stopped.* the same command goes on from there.", said[-1])
+        assert list(tmp_path.glob("here/models/*/checkpoints/layout.npz"))
 
 
 def session(process: psutil.Process) -> int:

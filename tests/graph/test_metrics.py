@@ -19,7 +19,7 @@ SLOW = ("spearmanr",)  # to compile, 17 s
 
 def rows_for(metric: str, n_rows: int) -> NDArray[np.float32]:
     """Rows that the metric takes, the second one a copy of the first."""
-    rows = np.random.default_rng(0).normal(size=(n_rows, 2 if metric == "haversine" else 40)).astype(np.float32)
+    rows = np.random.default_rng(0).normal(size=(n_rows, 2 if metric == "haversine" else 12)).astype(np.float32)
     rows = np.abs(rows) if metric in metrics.NON_NEGATIVE else rows
     rows = (rows > 0).astype(np.float32) if metric in metrics.BINARY else rows
     rows[1] = rows[0]
