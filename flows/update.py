@@ -17,6 +17,7 @@ from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters
 from pumascale.tasks.preflight import preflight_update
 from pumascale.tasks.recipe import PULL, read_recipe, write_landmarks
 from pumascale.tasks.stage import Stage, summarize
+from pumascale.tasks.storage import urls
 from pumascale.tasks.train_encoder import train_encoder
 from pumascale.tasks.write_embedding import write_embedding
 
@@ -78,7 +79,7 @@ def _summarize(since: Appended, stages: tuple[Stage, ...], model: str, target: s
     return summarize(*stages) | {
         "graph": written.manifest["graph"],
         "model": model,
-        "target": target,
+        "target": urls.absolute(target),
         "rows_added": max(0, n_rows - since.n_rows_before),
         "rows_adopted": n_rows if written.cached else written.manifest.get("rows_adopted", 0),
         "drift": since.drift.get("drift"),

@@ -4,9 +4,12 @@ Every default, bound and help text has its one home here. Names and defaults are
 Groups are top-level flow parameters: Prefect merges a run's parameters over a deployment's per top-level key only.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from pumascale.tasks.storage import urls
+from pumascale.tasks.storage.errors import InputError
 
 MANY_ROWS = 2**22  # four shards of a map or more
 BYTES = r"^\d+(\.\d+)? ?[kKMGT]?i?B$"
@@ -15,6 +18,23 @@ MOST_SEED = 2**32 - 1  # that NumPy and Keras take
 
 def _field(default: Any, help: str, **bounds: Any) -> Any:
     return Field(default, description=help, **bounds)
+
+
+def _absolute(url: str) -> str:
+    """As `urls.absolute`; one with a secret is refused where it is used, since pydantic would say it again."""
+    try:
+        return urls.absolute(url)
+    except InputError:
+        return url
+
+
+def _absolute_file(spec: str | dict[str, Any]) -> str | dict[str, Any]:
+    return _absolute(spec) if isinstance(spec, str) and spec.endswith(".keras") else spec
+
+
+# Parameters are kept with a model, and a nightly update may retrain it from another folder.
+URL = Annotated[str, AfterValidator(_absolute)]
+Network = Annotated[str | dict[str, Any], AfterValidator(_absolute_file)]
 
 
 class Group(BaseModel):
@@ -49,7 +69,7 @@ class GraphParameters(Group):
     )
     unique: bool = _field(False, "Of equal rows only the first is in the graph; all get its place in the map.")
     isolated: Literal["warn", "error"] = _field("warn", "Rows left without any edge: name them and go on, or stop.")
-    labels: str | None = _field(
+    labels: URL | None = _field(
         None, "URL of one label per row that shape the graph (supervised UMAP); -1: not known. None: unsupervised."
     )
     target_metric: str = _field(
@@ -62,7 +82,7 @@ class GraphParameters(Group):
     random_state: int = _field(
         42, "Seed: the same seed and partitions give the same graph, on any number of workers.", ge=0, le=MOST_SEED
     )
-    precomputed_knn: str | None = _field(None, "URL of a Zarr group with 'indices' and 'distances' to use instead.")
+    precomputed_knn: URL | None = _field(None, "URL of a Zarr group with 'indices' and 'distances' to use instead.")
     n_partitions: int | None = _field(None, "Partitions of the rows; None: as many as partition_rows asks for.", ge=1)
     partition_rows: int | None = _field(None, "Most rows per partition; None: small ones, or as fits a worker.", ge=64)
     overlap: int = _field(3, "Most partitions that a row joins: one inside, more at borders.", ge=1, le=8)
@@ -75,12 +95,12 @@ class TrainingParameters(Group):
     """The encoder and its training (task train_encoder)."""
 
     n_components: int = _field(2, "Dimensions of the map.", ge=1, le=512)
-    encoder: str | dict[str, Any] = _field(
+    encoder: Network = _field(
         "prototypes",
         "'prototypes', 'mlp' (ParametricUMAP's), 'package.module:function' called with the row shape and n_components, "
         "the URL of a .keras file, or a Keras model's JSON config.",
     )
-    decoder: str | dict[str, Any] = _field("mlp", "As encoder; used with parametric_reconstruction.")
+    decoder: Network = _field("mlp", "As encoder; used with parametric_reconstruction.")
     n_prototypes: int | None = _field(
         None, "Rows that the 'prototypes' encoder attends to; None: a quarter, from 1,024 to 8,192.", ge=2
     )
@@ -139,8 +159,8 @@ class TrainingParameters(Group):
     callbacks: list[str | dict[str, Any]] = _field(
         [], "Keras callbacks, as {'class_name': ..., 'config': {...}} or 'package.module:Class'."
     )
-    csv_log: str | None = _field(None, "URL of a CSV file for the losses of every report.")
-    tensorboard_log: str | None = _field(None, "URL of a folder for TensorBoard's logs.")
+    csv_log: URL | None = _field(None, "URL of a CSV file for the losses of every report.")
+    tensorboard_log: URL | None = _field(None, "URL of a folder for TensorBoard's logs.")
     parametric_reconstruction: bool = _field(False, "Train a decoder too, for inverse_transform.")
     parametric_reconstruction_loss_fcn: str | dict[str, Any] = _field(
         "mean_squared_error",
@@ -151,13 +171,13 @@ class TrainingParameters(Group):
         1.0, "Weight of the reconstruction beside UMAP's terms; no matter to a decoder that is trained alone.", ge=0
     )
     autoencoder_loss: bool = _field(False, "Let the reconstruction's gradient reach the encoder.")
-    reconstruction_validation: str | None = _field(
+    reconstruction_validation: URL | None = _field(
         None, "URL of an array of rows whose reconstruction loss is reported as 'reconstruction_validation'."
     )
     global_correlation_loss_weight: float = _field(
         0.0, "Weight of the correlation between distances of rows and of their places.", ge=0
     )
-    landmark_positions: str | None = _field(
+    landmark_positions: URL | None = _field(
         None, "URL of an array (n_rows, n_components): rows held at given places; NaN leaves a row free."
     )
     landmark_loss_fn: str | None = _field(
@@ -167,7 +187,7 @@ class TrainingParameters(Group):
     parametric_embedding: bool = _field(
         True, "False: learn the place of each row instead of a network, by the same objective."
     )
-    warm_start: str | None = _field(None, "URL of a trained model whose networks are trained on.")
+    warm_start: URL | None = _field(None, "URL of a trained model whose networks are trained on.")
     memory_limit: str | None = _field(
         None,
         "Memory for the rows and edges of training by gradients, such as '4GB'; what is larger is streamed, from a "
@@ -182,7 +202,7 @@ class EmbeddingParameters(Group):
     """Placing rows with a trained encoder (task write_embedding)."""
 
     batch_size: int = _field(1024, "Rows per forward pass.", ge=1)
-    texts: str | None = _field(None, "URL of a Zarr array of strings, one per row, that the report shows on hover.")
+    texts: URL | None = _field(None, "URL of a Zarr array of strings, one per row, that the report shows on hover.")
     non_finite: Literal["error", "nan"] = _field("error", "Rows with NaN or inf: stop, or give them NaN coordinates.")
     keep_versions: int | None = _field(
         None, "Versions of the target that stay when a new one is committed, the newest ones; None: all.", ge=1

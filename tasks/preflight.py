@@ -82,9 +82,11 @@ def preflight_update(
     since = find_appended(source, model, target, force)
     _check_map(urls.absolute(source), target, labels, embedding)
     _check_values(urls.absolute(source), embedding)
-    if retrain_above is not None:
-        read_recipe(since.model)  # refused now rather than on the night when it is needed
-    _check_compute(compute)
+    if retrain_above is None:
+        _check_compute(compute)
+    else:  # refused now rather than on the night when it is needed
+        graph, _, _ = read_recipe(since.model)
+        _check_graph(urls.absolute(source), graph, compute)
     _check_workspace(workspace, model)
     return since
 

@@ -41,6 +41,10 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     facts = {"schema_version": 1, "row_shape": [6], "n_components": 2}
     urls.write_bytes(str(folder / "models" / "one" / "model.json"), manifests.encode_json(facts))
     manifests.commit(str(folder / "models" / "one"), {})
+    recipe = {"graph": str(folder / "graphs" / "labelled"), "parameters": {}}
+    urls.write_bytes(str(folder / "models" / "labelled" / "model.json"), manifests.encode_json(facts))
+    manifests.commit(str(folder / "models" / "labelled"), recipe)
+    manifests.commit(recipe["graph"], {"parameters": {"labels": str(folder / "labels")}})
     np.save(folder / "rows.npy", ROWS)
     (folder / "bad.yaml").write_text("graph: {n_neighbors: 3")
     (folder / "list.yaml").write_text("- graph")
@@ -126,6 +130,7 @@ COMMANDS = {
     "transform rows --model nowhere": "nowhere holds no finished model",
     "transform nan --model models/one": "NaN or inf in 2 of its 40 rows, first in row 7. .*embedding.non_finite=nan",
     "update nan --model models/one --target t": "has NaN or inf in 2 of its 40 rows, first in row 7",
+    "update rows --model models/labelled --target t --retrain-above 0.2": "has 39 labels for 40 rows. Expected one",
     "update rows --model nowhere --target t": "nowhere holds no finished model",
     "inverse-transform rows --model nowhere": "nowhere holds no finished model",
     "export nowhere map.parquet": "nowhere holds no finished map",

@@ -1,5 +1,7 @@
 """The words of the command line: groups, names, values."""
 
+from pathlib import Path
+
 import pytest
 
 from pumascale.tasks.parameters import MANY_ROWS, ComputeParameters
@@ -12,6 +14,26 @@ EVERY = ("graph", "training", "embedding", "compute")
 def test_a_setting_goes_over_the_file_and_keeps_its_other_values() -> None:
     groups = read_groups(["graph.n_neighbors=30"], "graph: {n_neighbors: 5, metric: cosine}", EVERY)
     assert groups["graph"].model_dump(include={"n_neighbors", "metric"}) == {"n_neighbors": 30, "metric": "cosine"}
+
+
+def test_urls_mean_the_same_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {
+        "graph": ["labels", "precomputed_knn"],
+        "training": ["landmark_positions", "reconstruction_validation", "warm_start", "csv_log", "tensorboard_log"],
+        "embedding": ["texts"],
+    }
+    settings = [f"{group}.{name}=mine/here" for group in names for name in names[group]]
+    groups = read_groups([*settings, "training.encoder=mine.keras", "training.decoder=mine:build"], "", EVERY)
+    for group in names:
+        values = groups[group].model_dump()
+        assert [values[name] for name in names[group]] == [str(tmp_path / "mine" / "here")] * len(names[group])
+    assert groups["training"].model_dump(include={"encoder", "decoder"}) == {
+        "encoder": str(tmp_path / "mine.keras"),
+        "decoder": "mine:build",
+    }
+    elsewhere = read_groups(["graph.labels=s3://bucket/labels/"], "", EVERY)
+    assert elsewhere["graph"].model_dump()["labels"] == "s3://bucket/labels"
 
 
 def test_values_are_yaml() -> None:
