@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 
 from pumascale.tasks.export_map import Format, export_map
+from pumascale.tasks.preflight import preflight_export
 
 
 @flow(name="export")
@@ -17,4 +18,5 @@ def export(map_url: str, place: str, to: Format = "parquet", labels: str | None 
         to: parquet (rows, coordinates, labels) or anndata (obsm/X_pumap).
         labels: URL of a Zarr array of one label per row, for a Parquet column.
     """
+    preflight_export(map_url, place, to, labels)
     return export_map(map_url, place, to, labels)

@@ -6,6 +6,7 @@ from prefect import flow
 
 from pumascale.tasks.export_model import ModelFormat, Network
 from pumascale.tasks.export_model import export_model as export_task
+from pumascale.tasks.preflight import preflight_export_model
 
 
 @flow(name="export-model")
@@ -18,4 +19,5 @@ def export_model(model: str, place: str, to: ModelFormat = "onnx", network: Netw
         to: onnx, saved_model (TensorFlow's) or litert (a .tflite file).
         network: encoder (rows to coordinates) or decoder (back).
     """
+    preflight_export_model(model, place, to, network)
     return export_task(model, place, to, network)

@@ -162,7 +162,7 @@ def export(
     """The newest finished MAP for map viewers, dataframes and single-cell tools."""
     from pumascale.tasks.preflight import preflight_export
 
-    console.attempt(lambda: preflight_export(map_url, place, labels))
+    console.attempt(lambda: preflight_export(map_url, place, to, labels))
     from pumascale.flows.export import export as flow
 
     console.run(lambda: flow(map_url, place, to, labels))
@@ -178,7 +178,7 @@ def export_model(
     """A network of MODEL for serving without pumascale."""
     from pumascale.tasks.preflight import preflight_export_model
 
-    console.attempt(lambda: preflight_export_model(model, place))
+    console.attempt(lambda: preflight_export_model(model, place, to, network))
     from pumascale.flows.export_model import export_model as flow
 
     console.run(lambda: flow(model, place, to, network))

@@ -10,7 +10,6 @@ from prefect import task
 from pumascale.tasks.run_page import link, publish_markdown
 from pumascale.tasks.stage import with_a_store
 from pumascale.tasks.storage import targets, urls
-from pumascale.tasks.storage.errors import InputError
 
 Format = Literal["parquet", "anndata"]
 
@@ -42,8 +41,6 @@ def export_map(map_url: str, place: str, to: Format = "parquet", labels: str | N
     from pumascale.tasks.embedding.parquet import to_parquet
 
     embedding, place = targets.find_map(map_url), urls.absolute(place)
-    if to == "anndata" and labels:
-        raise InputError("An AnnData store has its own labels, in obs. Leave labels out, or export to parquet.")
     array = urls.join(embedding, "embedding")
 
     def write() -> dict[str, Any]:

@@ -7,7 +7,7 @@ graph's checks import pynndescent, which takes seconds.
 from pumascale.tasks.appended import Appended, find_appended
 from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters, GraphParameters, TrainingParameters
 from pumascale.tasks.recipe import read_recipe
-from pumascale.tasks.storage import finite, model_store, probes, sources, targets, urls
+from pumascale.tasks.storage import exports, finite, model_store, probes, sources, targets, urls
 from pumascale.tasks.storage.errors import InputError
 
 SMALL_BYTES = 2**28  # a source up to here is looked through at once; the stage reads a larger one, once
@@ -130,8 +130,8 @@ def preflight_inverse(coordinates: str, model: str, workspace: str | None) -> No
     _check_workspace(workspace, model)
 
 
-def preflight_export(map_url: str, place: str, labels: str | None) -> None:
-    """Check what can be known of an export: that there is a map, and labels for it.
+def preflight_export(map_url: str, place: str, to: str, labels: str | None) -> None:
+    """Check what can be known of an export: that there is a map, labels for it, and a place that may be written.
 
     Raises
     ------
@@ -140,13 +140,19 @@ def preflight_export(map_url: str, place: str, labels: str | None) -> None:
     """
     for url in (map_url, place):
         probes.check_reachable(urls.absolute(url))
-    embedding = targets.find_map(map_url)
+    embedding, place = urls.join(targets.find_map(map_url), "embedding"), urls.absolute(place)
+    if to == "anndata":
+        from pumascale.tasks.embedding import anndata
+
+        anndata.check_store(embedding, place, labels)
+        return
+    exports.check_place(place, to)
     if labels:
-        sources.check_labels(urls.join(embedding, "embedding"), labels)
+        sources.check_labels(embedding, labels)
 
 
-def preflight_export_model(model: str, place: str) -> None:
-    """Check what can be known of a network's export: that there is a finished model.
+def preflight_export_model(model: str, place: str, to: str, network: str) -> None:
+    """Check what can be known of a network's export: that there is such a network, and a place that may be written.
 
     Raises
     ------
@@ -156,6 +162,9 @@ def preflight_export_model(model: str, place: str) -> None:
     for url in (model, place):
         probes.check_reachable(urls.absolute(url))
     model_store.read_model(urls.absolute(model))
+    if network == "decoder":
+        model_store.check_decoder(urls.absolute(model))
+    exports.check_place(urls.absolute(place), to)
 
 
 def _check_workspace(workspace: str | None, model: str) -> None:

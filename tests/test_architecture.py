@@ -37,7 +37,11 @@ DOORS = {
     "export_model": {"training"},
 }
 # What else lies beside them and looks into rooms; a file that is named nowhere may look into none.
-SHARED = {"preflight": {"graph", "training", "compute"}, "stage": {"compute"}, "report_embedding": {"report"}}
+SHARED = {
+    "preflight": {"graph", "training", "compute", "embedding"},
+    "stage": {"compute"},
+    "report_embedding": {"report"},
+}
 
 
 def imports(path: Path) -> set[str]:

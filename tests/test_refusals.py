@@ -45,6 +45,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     urls.write_bytes(str(folder / "models" / "labelled" / "model.json"), manifests.encode_json(facts))
     manifests.commit(str(folder / "models" / "labelled"), recipe)
     manifests.commit(recipe["graph"], {"parameters": {"labels": str(folder / "labels")}})
+    write(folder / "map" / "embedding", ROWS[:, :2].copy())
+    manifests.commit(str(folder / "map"), {})
+    write(folder / "complexes", np.ones(40, np.complex64))
     np.save(folder / "rows.npy", ROWS)
     (folder / "bad.yaml").write_text("graph: {n_neighbors: 3")
     (folder / "list.yaml").write_text("- graph")
@@ -134,6 +137,17 @@ COMMANDS = {
     "update rows --model nowhere --target t": "nowhere holds no finished model",
     "inverse-transform rows --model nowhere": "nowhere holds no finished model",
     "export nowhere map.parquet": "nowhere holds no finished map",
+    "export map thesis": "thesis is a folder. Expected the name of a file, such as .*thesis/export.parquet",
+    "export map thesis/chapter.txt": "chapter.txt is another file. Expected nothing there, or an older export",
+    "export map map.csv": "map.csv ends in .csv, and parquet is what is written there. .* such as .*map.parquet",
+    "export map one.parquet --labels complexes": "complexes has dtype complex64. Expected integers, floats or strings",
+    "export map cells.zarr --to anndata": "No AnnData store at .*cells.zarr",
+    "export map cells.zarr --to anndata --labels labels": "An AnnData store has its own labels",
+    "export-model models/one thesis": "thesis is a folder. Expected the name of a file, such as .*thesis/export.onnx",
+    "export-model models/one thesis --to saved_model": "is a folder with other things, such as chapter.txt",
+    "export-model models/one thesis/chapter.txt --to saved_model": "chapter.txt is a file. Expected nothing there",
+    "export-model models/one one.onnx --to litert": "one.onnx ends in .onnx, and litert is .* such as .*one.tflite",
+    "export-model models/one one.onnx --network decoder": "models/one has no decoder. Train with",
     "latest nowhere": "holds no finished version",
     "latest s4://bucket/map": "is on no store that is known",
     "fit rows --workspace w --set embedding.batch_size=5": "Group 'embedding' is unknown here",

@@ -38,8 +38,7 @@ def to_anndata(embedding: str, store: str) -> int:
         When there is no such store, it has another number of observations, or its `X_pumap` is a stranger's.
     """
     coordinates, place = sources.open_source(embedding), urls.join(store, "obsm", KEY)
-    group = _open(store)
-    _check(group, store, coordinates.shape[0])
+    group = check_store(embedding, store)
     with tempfile.TemporaryDirectory() as folder:
         _write(Path(folder), coordinates, group.metadata.zarr_format)
         if "obsm" not in group:
@@ -50,6 +49,15 @@ def to_anndata(embedding: str, store: str) -> int:
         _copy(Path(folder), place, METADATA[group.metadata.zarr_format])
     arrays.consolidate_again(store)
     return int(coordinates.shape[0])
+
+
+def check_store(embedding: str, store: str, labels: str | None = None) -> zarr.Group:
+    """The store, where it takes this map; InputError where it does not, or where labels are to go there too."""
+    if labels:
+        raise InputError("An AnnData store has its own labels, in obs. Leave labels out, or export to parquet.")
+    group = _open(store)
+    _check(group, store, sources.open_source(embedding).shape[0])
+    return group
 
 
 def _open(store: str) -> zarr.Group:

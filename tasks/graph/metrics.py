@@ -134,7 +134,7 @@ def distance_block(
     found = np.asarray(_pairwise(metric)(queries, rows, tuple(float(value) for value in metric_kwds.values())))
     if metric == "hellinger":  # of equal rows it is the root of 0, or by rounding of less
         np.nan_to_num(found, copy=False, nan=0.0)
-    return np.maximum(found, 0, out=found)  # correlation's may be below it, by rounding too
+    return np.asarray(np.maximum(found, 0), np.float32)  # correlation's may be below it, by rounding too
 
 
 def _euclidean(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:

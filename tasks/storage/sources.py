@@ -76,6 +76,8 @@ def open_labels(url: str) -> zarr.Array[Any]:
     array = find_array(url, arrays.open_filled)
     if array.ndim != 1:
         raise InputError(f"{url} has shape {array.shape}. Expected one label per row: a 1-D array.")
+    if array.dtype.kind in "cV":
+        raise InputError(f"{url} has dtype {array.dtype}. Expected integers, floats or strings: convert it before.")
     return array
 
 

@@ -30,6 +30,10 @@ def test_the_newest_version_goes_to_parquet_with_labels(target: str, tmp_path: P
     done = export(target, str(tmp_path / "map.parquet"), labels=str(tmp_path / "labels"))
     assert (done["n_rows"], done["to"]) == (120, "parquet")
     table = parquet.read_table(io.BytesIO((tmp_path / "map.parquet").read_bytes()))
+    assert export(target, str(tmp_path / "map.parquet"))["n_rows"] == 120  # over an older export
+    (tmp_path / "notes.parquet").write_text("years of work")
+    with pytest.raises(InputError, match=r"another file. Expected nothing there"):
+        export(target, str(tmp_path / "notes.parquet"))
     assert table.column_names == ["row", "x", "y", "label"]
     np.testing.assert_array_equal(table["y"], VALUES[:, 1])
 
