@@ -39,10 +39,26 @@ def _start_server() -> None:
 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a process that is started takes it over
     try:
-        get_client(sync_client=True)
+        with get_client(sync_client=True) as client:
+            reason = client.api_healthcheck()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    _check_answer(reason)
     _end_with_us()
+
+
+def _check_answer(reason: Exception | None) -> None:
+    """Refuse a server that somebody named and that does not answer."""
+    from prefect.settings import PREFECT_API_URL
+
+    from pumascale.tasks.storage.errors import InputError
+
+    if reason is not None and PREFECT_API_URL.value():
+        raise InputError(
+            f"The Prefect server at PREFECT_API_URL={PREFECT_API_URL.value()} does not answer "
+            f"({type(reason).__name__}: {reason}). Expected a running server: start it, correct the variable (or the "
+            "profile of Prefect that sets it), or unset it for a server of this command's own."
+        )
 
 
 def _end_with_us() -> None:

@@ -6,7 +6,7 @@ Groups are top-level flow parameters: Prefect merges a run's parameters over a d
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt
 
 from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
@@ -104,7 +104,7 @@ class TrainingParameters(Group):
     n_prototypes: int | None = _field(
         None, "Rows that the 'prototypes' encoder attends to; None: a quarter, from 1,024 to 8,192.", ge=2
     )
-    hidden_units: list[int] = _field([100, 100, 100], "Widths of the 'mlp' encoder's and decoder's layers.")
+    hidden_units: list[PositiveInt] = _field([100, 100, 100], "Widths of the 'mlp' encoder's and decoder's layers.")
     min_dist: float = _field(0.1, "Smallest distance between points in the map.", ge=0)
     spread: float = _field(1.0, "Scale of the embedded points.", gt=0)
     a: float | None = _field(None, "Curve parameter; None: fitted from min_dist and spread.", gt=0)

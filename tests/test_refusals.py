@@ -92,6 +92,13 @@ def test_a_bad_source(
 OPTIONS = {
     "--set graph.metric=hellinger": "has negative values, .* 'hellinger' is one of distributions. Expected values of 0",
     "--set graph.metric=jaccard": "has values other than 0 and 1; metric 'jaccard' compares sets. Expected binary rows",
+    "--set graph.metric=haversine": r"rows of shape \(6,\). Expected 2 features, latitude and longitude",
+    '--set graph.metric_kwds={"p":3}': "came with graph.metric='euclidean', whose arguments are none",
+    '--set graph.metric=minkowski --set graph.metric_kwds={"q":3}': "whose arguments are p. Expected these names",
+    "--set training.hidden_units=[8,0]": "training.hidden_units.1=0: Input should be greater than 0",
+    "--set training.csv_log=thesis": "csv_log=.*thesis is a folder. Expected .* such as .*thesis/losses.csv",
+    "--set training.csv_log=rows.npy/losses.csv": "rows.npy cannot be written",
+    "--set training.tensorboard_log=rows.npy": "rows.npy cannot be written",
     "--set graph.n_neighbors=40": "has 40 rows, too few for graph.n_neighbors=40. Expected at least 41 rows",
     "--set graph.n_neighbour=5": "graph.n_neighbour is unknown. Did you mean 'n_neighbors'?",
     "--set grpah.n_neighbors=5": "Group 'grpah' is unknown here. Did you mean 'graph'?",

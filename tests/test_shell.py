@@ -164,6 +164,15 @@ def session(process: psutil.Process) -> int:
         return -1
 
 
+def test_a_prefect_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    rows, _ = write_digits(str(tmp_path))
+    there = environment(tmp_path) | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    words = [PUMASCALE, "fit", rows, "--workspace", "here"]
+    done = subprocess.run(words, cwd=tmp_path, env=there, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "server at PREFECT_API_URL=http://127.0.0.1:9/api does not answer (ConnectError" in done.stderr
+
+
 def test_bad_input_ends_with_one_line_and_a_code(tmp_path: Path) -> None:
     """The other refusals: test_refusals.py."""
     done = shell("fit-transform", "nowhere", "--workspace", "w", cwd=tmp_path)

@@ -16,8 +16,9 @@ def check(source: str, parameters: GraphParameters) -> None:
     InputError
         With what came, what was expected and what to change.
     """
-    n_rows = sources.open_source(source).shape[0]
+    n_rows, *row_shape = sources.open_source(source).shape
     metrics.check_metric(parameters.metric)
+    metrics.check_arguments(parameters.metric, parameters.metric_kwds, tuple(row_shape))
     _check_rows(source, n_rows, parameters.n_neighbors)
     _check_partitions(n_rows, parameters)
     if parameters.precomputed_knn:

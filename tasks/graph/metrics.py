@@ -3,6 +3,7 @@
 pynndescent takes 190 MB and 4 s to import, so only what needs it does; workers under most metrics of vectors do not.
 """
 
+import inspect
 from functools import cache
 from typing import Any
 
@@ -76,6 +77,29 @@ def check_metric(metric: str, name: str = "graph.metric", also: tuple[str, ...] 
             f"{name}={metric!r} is unknown.{nearest_name(metric, known)} "
             f"Expected a dense metric of pynndescent: {', '.join(known)}."
         )
+
+
+def check_arguments(metric: str, metric_kwds: dict[str, float], row_shape: tuple[int, ...]) -> None:
+    """Refuse arguments that the metric does not have, and rows of a length that it has no meaning for."""
+    if metric == "haversine" and int(np.prod(row_shape)) != 2:
+        raise InputError(
+            f"graph.metric='haversine' came with rows of shape {row_shape}. "
+            "Expected 2 features, latitude and longitude in radians: choose another metric, or other rows."
+        )
+    names = _argument_names(metric) if metric_kwds else []
+    if list(metric_kwds) != names[: len(metric_kwds)]:
+        raise InputError(
+            f"graph.metric_kwds={metric_kwds} came with graph.metric={metric!r}, whose arguments are "
+            f"{', '.join(names) or 'none'}. Expected these names, in this order."
+        )
+
+
+def _argument_names(metric: str) -> list[str]:
+    if metric in OF_PRODUCTS:
+        return []
+    from pynndescent.distances import named_distances
+
+    return list(inspect.signature(named_distances[metric].py_func).parameters)[2:]
 
 
 def check_values(metric: str, rows: NDArray[Any], source: str) -> None:

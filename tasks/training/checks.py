@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from pumascale.tasks.parameters import TrainingParameters
-from pumascale.tasks.storage import sources
+from pumascale.tasks.storage import probes, sources, urls
 from pumascale.tasks.storage.errors import InputError, nearest_name
 from pumascale.tasks.training.problem import uses_prototypes
 from pumascale.tasks.training.specs import brought, import_object, is_import_path
@@ -37,6 +37,7 @@ def check(source: str, parameters: TrainingParameters, n_rows: int | None = None
     check_backend()
     check_choices(parameters)
     check_arrays(parameters, shape)
+    check_logs(parameters)
     check_brought(parameters, shape)
 
 
@@ -131,6 +132,19 @@ def check_arrays(parameters: TrainingParameters, shape: tuple[int, ...]) -> None
     if parameters.reconstruction_validation is not None:
         found = sources.open_source(parameters.reconstruction_validation)
         _check_shape("reconstruction_validation", parameters.reconstruction_validation, (found.shape[0], *shape[1:]))
+
+
+def check_logs(parameters: TrainingParameters) -> None:
+    """Refuse logs that cannot be written: a training of hours would end at its first report."""
+    if parameters.csv_log is not None:
+        if urls.is_local(parameters.csv_log) and urls.local_path(parameters.csv_log).is_dir():
+            raise InputError(
+                f"training.csv_log={parameters.csv_log} is a folder. Expected the name of a file, "
+                f"such as {urls.join(parameters.csv_log, 'losses.csv')}."
+            )
+        probes.check_workspace(parameters.csv_log.rpartition("/")[0])
+    if parameters.tensorboard_log is not None:
+        probes.check_workspace(parameters.tensorboard_log)
 
 
 def _check_shape(name: str, url: str, expected: tuple[int, ...]) -> None:
