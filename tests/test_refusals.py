@@ -117,7 +117,7 @@ OPTIONS = {
     "--target thesis": "exists and was not made by pumascale .*chapter.txt .* choose another URL",
     "--target rows.npy": "rows.npy cannot be written: .* Expected a writable folder or bucket",
     "--target s4://bucket/map": "is on no store that is known",
-    "--workspace rows.npy": ".*rows.npy cannot be written: .* Expected a writable folder or bucket",
+    "--workspace rows.npy": ".*rows.npy cannot be written: NotADirectoryError: Not a directory. Expected a writable",
     "--workspace s4://bucket": "is on no store that is known",
     "--parameters bad.yaml": "The parameters file is not YAML",
     "--parameters list.yaml": "must map groups to their values",
@@ -138,6 +138,12 @@ def test_a_bad_option(
 
 COMMANDS = {
     "transform rows --model nowhere": "nowhere holds no finished model",
+    "transform rows --model rows.npy": "rows.npy holds no finished model",
+    "inverse-transform rows --model rows.npy": "rows.npy holds no finished model",
+    "fit rows --workspace w --set training.warm_start=rows.npy": "rows.npy/model.json is missing",
+    "export rows.npy map.parquet": "rows.npy holds no finished map",
+    "export-model rows.npy net.onnx": "rows.npy holds no finished model",
+    "latest rows.npy": "holds no finished version",
     "transform nan --model models/one": "NaN or inf in 2 of its 40 rows, first in row 7. .*embedding.non_finite=nan",
     "update nan --model models/one --target t": "has NaN or inf in 2 of its 40 rows, first in row 7",
     "update rows --model models/labelled --target t --retrain-above 0.2": "has 39 labels for 40 rows. Expected one",

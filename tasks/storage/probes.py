@@ -73,8 +73,9 @@ def check_workspace(workspace: str) -> None:
     try:
         honoured = urls.create_bytes(probe, b"1") and not urls.create_bytes(probe, b"2")
     except (OSError, BotoCoreError) as error:
+        reason = getattr(error, "strerror", None) or error  # without the name of the probe
         raise InputError(
-            f"{workspace} cannot be written: {type(error).__name__}: {error}. "
+            f"{workspace} cannot be written: {type(error).__name__}: {reason}. "
             "Expected a writable folder or bucket: check the path, the credentials and the endpoint."
         ) from None
     urls.remove_object(probe)

@@ -92,7 +92,7 @@ def read_bytes(url: str) -> bytes | None:
                 return file.read()
         fs, path = filesystem(url)
         return bytes(fs.cat_file(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the second where a folder of the URL is a file
         return None
 
 
