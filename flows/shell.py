@@ -237,6 +237,7 @@ def _groups(settings: list[str] | None, path: Path | None, allowed: tuple[str, .
 def main() -> None:
     """The console script: a command that cannot be understood, or is stopped, ends with one line too."""
     interrupt.listen()
+    sys.path.append("")  # a module of one's own in this folder, behind all that is installed
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="pumascale", standalone_mode=False)
     except UsageError as error:

@@ -173,6 +173,13 @@ def test_a_prefect_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
     assert "server at PREFECT_API_URL=http://127.0.0.1:9/api does not answer (ConnectError" in done.stderr
 
 
+def test_a_module_in_the_folder_of_the_command_is_found(tmp_path: Path) -> None:
+    rows, _ = write_digits(str(tmp_path))
+    (tmp_path / "my_network.py").write_text("def build(row_shape, n_components):\n    return row_shape\n")
+    done = shell("fit", rows, "--workspace", "w", "--set", "training.encoder=my_network:build", cwd=tmp_path)
+    assert "pumascale: training.encoder='my_network:build' returned a tuple. Expected a keras.Model." in done.stderr
+
+
 def test_bad_input_ends_with_one_line_and_a_code(tmp_path: Path) -> None:
     """The other refusals: test_refusals.py."""
     done = shell("fit-transform", "nowhere", "--workspace", "w", cwd=tmp_path)

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.errors import InputError, nearest_name
 from pumascale.tasks.training import artefact
 from pumascale.tasks.training.specs import Spec, as_config, import_object, is_import_path
 
@@ -49,6 +49,18 @@ def _called(role: str, path: str, arguments: tuple[Any, ...]) -> keras.Model:
     if not isinstance(network, keras.Model):
         raise InputError(f"training.{role}={path!r} returned a {type(network).__name__}. Expected a keras.Model.")
     return network
+
+
+def _named(role: str, module: Any, name: Spec) -> Any:
+    """What `module`, keras.optimizers or keras.losses, knows by that name."""
+    try:
+        return module.get(name)
+    except ValueError as error:
+        known = [word for known in dir(module) if known[0] != "_" for word in {known, known.lower()}]
+        raise InputError(
+            f"training.{role}={name!r}: Keras knows no such name.{nearest_name(str(name), known)} "
+            f"Expected one of {module.__name__.removesuffix('.api')}, a Keras config, or 'package.module:function'."
+        ) from error
 
 
 def _deserialized(role: str, read: Callable[..., Any], config: Spec) -> Any:
@@ -104,7 +116,9 @@ def build_optimizer(spec: Spec | None, learning_rate: float) -> keras.optimizers
     if is_import_path(spec):
         return _made("optimizer", str(spec), keras.optimizers.Optimizer)
     config = as_config(spec)
-    return _deserialized("optimizer", keras.optimizers.get, spec if config is None else _with_schedule(config))
+    if config is None:
+        return _named("optimizer", keras.optimizers, spec)
+    return _deserialized("optimizer", keras.optimizers.get, _with_schedule(config))
 
 
 def _with_schedule(config: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +134,10 @@ def build_loss(role: str, spec: Spec) -> Callable[[Any, Any], Any]:
     """The loss function of (wanted, given) that `spec` names."""
     if is_import_path(spec):
         return import_object(str(spec))  # type: ignore[no-any-return]
-    return _deserialized(role, keras.losses.get, as_config(spec) or spec)  # type: ignore[no-any-return]
+    config = as_config(spec)
+    if config is None:
+        return _named(role, keras.losses, spec)  # type: ignore[no-any-return]
+    return _deserialized(role, keras.losses.get, config)  # type: ignore[no-any-return]
 
 
 def build_callback(spec: Spec) -> keras.callbacks.Callback:

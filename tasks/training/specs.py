@@ -50,7 +50,8 @@ def import_object(path: str) -> Any:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise InputError(
-            f"{path!r}: the module {module_name!r} cannot be imported ({error}). Install it, or correct the path."
+            f"{path!r}: the module {module_name!r} cannot be imported ({error}). Expected one that is installed, "
+            "in the folder of the command, or on PYTHONPATH: correct the path."
         ) from error
     if not hasattr(module, name):
         raise InputError(f"{path!r}: the module {module_name!r} has no {name!r}. Expected 'package.module:function'.")

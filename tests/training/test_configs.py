@@ -92,10 +92,13 @@ def test_an_import_path_that_makes_no_optimizer(name: str, reason: str) -> None:
         configs.build_optimizer(f"{BROUGHT}:{name}", 0.1)
 
 
-@pytest.mark.parametrize("spec", ["adamant", {"class_name": "Adamant", "config": {}}])
-def test_an_optimizer_that_keras_does_not_know(spec: str | dict[str, Any]) -> None:
+def test_what_keras_does_not_know() -> None:
+    with pytest.raises(InputError, match=r"training\.optimizer='adamm': Keras knows no such name. .* 'adam'"):
+        configs.build_optimizer("adamm", 0.1)
     with pytest.raises(InputError, match=r"training\.optimizer: Keras cannot read"):
-        configs.build_optimizer(spec, 0.1)
+        configs.build_optimizer({"class_name": "Adamant", "config": {}}, 0.1)
+    with pytest.raises(InputError, match=r"landmark_loss_fn='mean_square_error': .* Did you mean 'mean_squared_error'"):
+        configs.build_loss("landmark_loss_fn", "mean_square_error")
 
 
 def test_losses_by_name_config_and_path() -> None:
