@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,14 +38,37 @@ OwnWorkspace = Annotated[str | None, typer.Option(**URL, help="By default the mo
 Model = Annotated[str, typer.Option(**URL, help="A trained model.")]
 Target = Annotated[str | None, typer.Option(**URL, help="A place where readers always find the newest finished map.")]
 Labels = Annotated[str | None, typer.Option(**URL, help="A Zarr array with one label per row.")]
+SET: dict[str, Any] = {"metavar": "GROUP.NAME=VALUE"}
+FILE: dict[str, Any] = {"metavar": "FILE"}
 Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="GROUP.NAME=VALUE", help="A parameter, such as graph.n_neighbors=30; many times."),
+    list[str] | None, typer.Option("--set", **SET, help="A parameter, such as graph.n_neighbors=30; many times.")
 ]
 ParameterFile = Annotated[
-    Path | None, typer.Option("--parameters", metavar="FILE", help="YAML of groups, such as graph: {n_neighbors: 30}.")
+    Path | None, typer.Option("--parameters", **FILE, help="YAML of groups, such as graph: {n_neighbors: 30}.")
+]
+# Of the commands that place rows with a model that is there.
+PlacingSettings = Annotated[
+    list[str] | None, typer.Option("--set", **SET, help="A parameter, such as embedding.batch_size=4096; many times.")
+]
+PlacingFile = Annotated[
+    Path | None, typer.Option("--parameters", **FILE, help="YAML of groups, such as embedding: {batch_size: 4096}.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Make everything anew, beside what is there.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"pumascale {version('pumascale')}")
+        raise typer.Exit
+
+
+@app.callback()
+def command_line(
+    is_asked: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """What stands before every command."""
 
 
 @app.command("fit-transform")
@@ -92,8 +116,8 @@ def transform(
     target: Target = None,
     workspace: OwnWorkspace = None,
     labels: Labels = None,
-    settings: Settings = None,
-    parameters: ParameterFile = None,
+    settings: PlacingSettings = None,
+    parameters: PlacingFile = None,
     force: Force = False,
 ) -> None:
     """Place the rows of SOURCE with a trained model."""
@@ -116,8 +140,8 @@ def update(
     retrain_above: Annotated[
         float | None, typer.Option(min=0, max=1, help="Drift above which the model is trained anew on all rows.")
     ] = None,
-    settings: Settings = None,
-    parameters: ParameterFile = None,
+    settings: PlacingSettings = None,
+    parameters: PlacingFile = None,
     force: Force = False,
 ) -> None:
     """Place the rows appended to SOURCE since the newest version of the target: for every night."""
@@ -138,8 +162,8 @@ def inverse_transform(
     ],
     model: Annotated[str, typer.Option(**URL, help="A model with a decoder.")],
     workspace: OwnWorkspace = None,
-    settings: Settings = None,
-    parameters: ParameterFile = None,
+    settings: PlacingSettings = None,
+    parameters: PlacingFile = None,
     force: Force = False,
 ) -> None:
     """Rows back from COORDINATES, by the decoder."""

@@ -33,7 +33,9 @@ def read_recipe(model: str) -> tuple[GraphParameters, TrainingParameters, str]:
     """
     trained = manifests.read_manifest(urls.absolute(model))
     if trained is None:
-        raise InputError(f"{model} holds no finished model. Expected the URL that train_encoder returned: run it.")
+        raise InputError(
+            f"{model} holds no finished model. Expected the URL that train_encoder or `pumascale fit` gave."
+        )
     graph = GraphParameters(**graph_store.read_graph_manifest(trained["graph"])["parameters"])
     if graph.precomputed_knn is not None:
         raise InputError(

@@ -56,6 +56,33 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_lies_beside_an_array_is_no_matter(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = here / "map"
+    zarr.open_group(str(place), mode="a")
+    for name in ("map.png", "report.html"):
+        (place / name).write_text("of the report")
+    reason = "map is a Zarr group. Expected one of the arrays inside it: .*map/embedding"
+    assert_refused(here, capsys, reason, "fit-transform", str(place), "--workspace", "w")
+
+
+@pytest.mark.parametrize("command", ["transform", "update", "inverse-transform"])
+def test_the_examples_of_a_commands_help_are_of_its_groups(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        shell.app([command, "--help"])
+    said = capsys.readouterr().out
+    assert "embedding.batch_size" in said
+    assert "n_neighbors" not in said
+
+
+def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["pumascale", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        shell.main()
+    assert ended.value.code in (0, None)
+    assert re.fullmatch(r"pumascale \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
 def assert_refused(here: Path, capsys: pytest.CaptureFixture[str], reason: str, *words: str) -> None:
     """The command ends with one line on stderr, and all files are as they were."""
     before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}

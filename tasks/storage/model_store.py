@@ -29,7 +29,9 @@ def read_model(place: str) -> dict[str, Any]:
     """
     data, manifest = urls.read_bytes(urls.join(place, "model.json")), manifests.read_manifest(place)
     if manifest is None or data is None:
-        raise InputError(f"{place} holds no finished model. Expected the URL that train_encoder returned: run it.")
+        raise InputError(
+            f"{place} holds no finished model. Expected the URL that train_encoder or `pumascale fit` gave."
+        )
     facts = dict(json.loads(data))
     if facts["schema_version"] > SCHEMA_VERSION:
         raise InputError(

@@ -1,5 +1,6 @@
 """Arrays of users: rows, labels and texts. What is not there, or cannot be what it is taken for, is said at once."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -57,8 +58,9 @@ def _describe_absence(url: str) -> str:
     if urls.is_local(url) and urls.local_path(url).is_file():
         return f"{url} is a file. Expected a Zarr array, which is a folder: zarr.save_array(FOLDER, values) writes one."
     try:
-        members = arrays.open_group(url).members(max_depth=None)
-        names = sorted(name for name, member in members if isinstance(member, zarr.Array))
+        with warnings.catch_warnings(action="ignore"):  # Zarr's, of what else lies beside an embedding
+            members = arrays.open_group(url).members(max_depth=None)
+            names = sorted(name for name, member in members if isinstance(member, zarr.Array))
     except (FileNotFoundError, zarr.errors.GroupNotFoundError, zarr.errors.NodeTypeValidationError):
         return f"No Zarr array at {url}. Expected the URL of an array (v2 or v3): check the spelling and the bucket."
     if not names:
