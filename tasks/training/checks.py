@@ -8,8 +8,9 @@ from pathlib import Path
 from pumascale.tasks.parameters import TrainingParameters
 from pumascale.tasks.storage import probes, sources, urls
 from pumascale.tasks.storage.errors import InputError, nearest_name
-from pumascale.tasks.training.problem import uses_prototypes
+from pumascale.tasks.training.problem import trains_prototypes, uses_prototypes
 from pumascale.tasks.training.specs import brought, import_object, is_import_path
+from pumascale.tasks.training.splits import n_held_out
 
 LEAST_ROWS = 4
 PLAIN_ENCODERS = ("prototypes", "mlp")
@@ -36,6 +37,7 @@ def check(source: str, parameters: TrainingParameters, n_rows: int | None = None
         raise InputError(f"{source} has {shape[0]} rows. Training needs at least {LEAST_ROWS}.")
     check_backend()
     check_choices(parameters)
+    check_prototypes(parameters, shape[0])
     check_arrays(parameters, shape)
     check_logs(parameters)
     check_brought(parameters, shape)
@@ -58,6 +60,7 @@ def _configured_backend() -> str:
 def check_choices(parameters: TrainingParameters) -> None:
     """Refuse choices that exclude each other."""
     _check_curve(parameters)
+    _check_effect(parameters)
     if not parameters.parametric_embedding and parameters.parametric_reconstruction:
         raise InputError("parametric_reconstruction needs an encoder. Leave parametric_embedding on.")
     check_monitor(parameters)
@@ -78,6 +81,37 @@ def _check_curve(parameters: TrainingParameters) -> None:
         raise InputError(
             f"training.min_dist={parameters.min_dist} is larger than training.spread={parameters.spread}. "
             "Expected at most the spread: lower min_dist, raise spread, or give training.a and training.b."
+        )
+
+
+def _check_effect(parameters: TrainingParameters) -> None:
+    """Refuse settings that others leave without effect."""
+    if not parameters.parametric_embedding and parameters.encoder != "prototypes":
+        raise InputError(
+            f"training.encoder={parameters.encoder!r} came with training.parametric_embedding=false, which learns "
+            "places and no network. Expected one of them: leave the encoder out, or parametric_embedding on."
+        )
+    if parameters.reconstruction_validation is not None and not parameters.parametric_reconstruction:
+        raise InputError(
+            "training.reconstruction_validation measures a decoder, and none is trained. "
+            "Give parametric_reconstruction=true as well, or leave it out."
+        )
+
+
+def check_prototypes(parameters: TrainingParameters, n_rows: int) -> None:
+    """Refuse more prototypes than trained rows, and a prototype network where another one is asked for."""
+    n_trained = n_rows - n_held_out(n_rows, parameters.validation_split)
+    if uses_prototypes(parameters) and (parameters.n_prototypes or 0) > n_trained:
+        raise InputError(
+            f"training.n_prototypes={parameters.n_prototypes} is more than the {n_trained} trained rows. "
+            "Expected at most as many: each prototype is one of them."
+        )
+    if parameters.warm_start is None or parameters.encoder != "mlp" or not parameters.parametric_embedding:
+        return
+    if urls.read_bytes(urls.join(parameters.warm_start, "encoder.keras")) and trains_prototypes(parameters):
+        raise InputError(
+            f"training.encoder='mlp' came with training.warm_start={parameters.warm_start}, a prototype network, which "
+            "is trained on as it is. Leave the encoder out, or start from another model."
         )
 
 

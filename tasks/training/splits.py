@@ -27,8 +27,12 @@ class Split:
 
 def hold_out(n_rows: int, share: float, seed: int) -> NDArray[np.int64]:
     """Draw the held-out rows: `share` of them, at most 20,000, ascending."""
-    count = min(int(n_rows * share), MOST_HELD_OUT)
-    return draw(np.ones(n_rows, bool), count, seed, HELD_OUT)
+    return draw(np.ones(n_rows, bool), n_held_out(n_rows, share), seed, HELD_OUT)
+
+
+def n_held_out(n_rows: int, share: float) -> int:
+    """How many rows are held out."""
+    return min(int(n_rows * share), MOST_HELD_OUT)
 
 
 def mask(ids: NDArray[np.int64], n_rows: int) -> NDArray[np.bool_]:

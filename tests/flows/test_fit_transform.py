@@ -109,7 +109,7 @@ def check_quality(quality: dict[str, Any]) -> None:
 
 def test_places_without_a_network_are_the_map_of_their_own_rows(tmp_path: Path, digits: tuple[str, str]) -> None:
     source, _ = digits
-    places = TRAINING.model_copy(update={"parametric_embedding": False, "n_epochs": 300})
+    places = TRAINING.model_copy(update={"encoder": "prototypes", "parametric_embedding": False, "n_epochs": 300})
     made = run(source, str(tmp_path / "work"), training=places)
     assert made["quality"]["trained"]["trustworthiness"] > 0.8
     assert np.isfinite(np.asarray(zarr.open_array(f"{made['embedding']}/embedding")[:])).all()

@@ -43,6 +43,9 @@ BROUGHT = "tests.training.brought"
         ),
         ({"parametric_embedding": False, "parametric_reconstruction": True}, "needs an encoder"),
         ({"landmark_positions": "/nowhere"}, "No Zarr array"),
+        ({"n_prototypes": 541}, "n_prototypes=541 is more than the 540 trained rows"),
+        ({"parametric_embedding": False, "encoder": "mlp"}, "learns places and no network"),
+        ({"reconstruction_validation": "/nowhere"}, "measures a decoder, and none is trained"),
     ],
 )
 def test_what_cannot_be_used_is_refused(stored: Stored, changes: dict[str, Any], reason: str) -> None:
@@ -52,6 +55,7 @@ def test_what_cannot_be_used_is_refused(stored: Stored, changes: dict[str, Any],
 
 def test_what_can_be_used_passes(stored: Stored) -> None:
     check(stored.source, TrainingParameters())
+    check(stored.source, TrainingParameters(n_prototypes=540))
     check(stored.source, TrainingParameters(min_dist=1.0))
     check(stored.source, TrainingParameters(min_dist=2.0, a=1.0, b=1.0))
     check(stored.source, TrainingParameters(encoder="mlp", autoencoder_loss=True, parametric_reconstruction=True))
@@ -60,6 +64,15 @@ def test_what_can_be_used_passes(stored: Stored) -> None:
     check(stored.source, TrainingParameters(encoder="mlp", monitor="mine", callbacks=[f"{BROUGHT}:Nanning"]))
     by_gradients = {"parametric_reconstruction": True, "autoencoder_loss": True, "global_correlation_loss_weight": 1}
     check(stored.source, TrainingParameters(n_training_epochs=1, **by_gradients))
+
+
+def test_an_encoder_of_another_kind_than_the_model_that_is_trained_on(stored: Stored, tmp_path: Path) -> None:
+    from pumascale.tasks.training.fit import fit
+
+    fit(stored.source, stored.graph, str(tmp_path), TrainingParameters(n_epochs=5))
+    with pytest.raises(InputError, match=r"encoder='mlp' came with training.warm_start=.*, a prototype network"):
+        check(stored.source, TrainingParameters(encoder="mlp", warm_start=str(tmp_path)))
+    check(stored.source, TrainingParameters(warm_start=str(tmp_path)))
 
 
 def test_landmarks_of_another_length(stored: Stored, tmp_path: Path) -> None:
