@@ -13,6 +13,7 @@ from numcodecs import blosc
 from numpy.typing import NDArray
 
 from pumascale.tasks.storage import urls
+from pumascale.tasks.storage.errors import InputError
 
 METADATA = "zarr.json"
 
@@ -36,18 +37,29 @@ def write_object(url: str, values: NDArray[Any], compressor: dict[str, Any] | No
 
 
 def read_object(url: str) -> NDArray[Any] | None:
-    """An array that `write_object` wrote; None where there is another, or something is lost: Zarr says what."""
+    """An array that `write_object` wrote; None where there is another, or none: Zarr says what."""
     metadata = json.loads(urls.read_bytes(urls.join(url, METADATA)) or "{}")
     compressors = [codec["configuration"] for codec in metadata.get("codecs", [])[1:]]
     dtype, shape = np.dtype(metadata.get("data_type", "u1")), tuple(metadata.get("shape", ()))
     if not shape or metadata != _metadata(dtype, shape, *compressors[:1]):
         return None
-    data = urls.read_bytes(_chunk_url(url, len(shape)))
-    try:
-        content = data if data is None or not compressors else blosc.decompress(data)
-        return None if content is None else np.frombuffer(content, dtype).reshape(shape)
-    except (ValueError, RuntimeError):
+    name = _chunk_url(url, len(shape))
+    data = urls.read_bytes(name)
+    if data is None:
         return None
+    try:
+        return np.frombuffer(_decoded(data) if compressors else data, dtype).reshape(shape)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{name} cannot be read: {error}. The object is lost or damaged: restore it, or make its graph anew."
+        ) from error
+
+
+def _decoded(data: bytes) -> bytes:
+    """What blosc compressed; it reads on behind the end of data that were cut off."""
+    if len(data) < 16 or int.from_bytes(data[12:16], "little") != len(data):
+        raise ValueError(f"{len(data)} bytes are not all of it")
+    return bytes(blosc.decompress(data))
 
 
 def read_plain(url: str, start: int, stop: int) -> NDArray[Any]:

@@ -254,8 +254,9 @@ def test_a_source_in_another_order_is_not_held_where_the_old_map_has_other_rows(
 def check_losses(alike: dict[str, Any], unlike: dict[str, Any]) -> None:
     """In the manifests and on the page: new rows lose as held-out ones until they are unlike all that were seen."""
     first, second = ((manifests.read_manifest(result["embedding"]) or {})["drift"] for result in (alike, unlike))
-    assert first["edge_loss"] < 1.5 * first["held_out_edge_loss"]
-    assert second["edge_loss"] > 1.5 * second["held_out_edge_loss"]
+    alike_loss, unlike_loss = (one["edge_loss"] / one["held_out_edge_loss"] for one in (first, second))
+    assert alike_loss < 2  # of 100 rows for 50 held out: they differ by chance
+    assert unlike_loss > max(1.5, 1.2 * alike_loss)
     page = (Path(unlike["embedding"]) / "report.html").read_text()
     assert "drift.median_new" in page
     assert "drift.held_out_edge_loss" in page

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pumascale.tasks.report.colors import GRAY
@@ -72,6 +72,7 @@ def test_mostly_zeros(tmp_path: Path) -> None:
     assert np.bincount(found.codes[:], minlength=len(found.names)).tolist() == found.counts
 
 
+@settings(deadline=None)  # of disks
 @given(st.lists(st.integers(-5, 90), min_size=1, max_size=400))
 def test_every_row_keeps_its_name(tmp_path_factory: pytest.TempPathFactory, values: list[int]) -> None:
     found = read_classes(write(tmp_path_factory.mktemp("labels"), values, "int64"), len(values))

@@ -49,7 +49,8 @@ def store_edges(
     content = Partition(np.arange(len(rows)), head.astype(np.int32), tail.astype(np.int32), weight.astype(np.float32))
     write_partition(place.graph, 0, content)
     manifests.commit(
-        place.graph, {"n_rows": len(rows), "n_partitions": 1, "metric": "euclidean", "heaviest": float(weight.max())}
+        place.graph,
+        {"n_rows": len(rows), "n_partitions": 1, "metric": "euclidean", "heaviest": float(weight.max(initial=0))},
     )
     return place
 
