@@ -68,7 +68,7 @@ class PrototypeAttention(keras.layers.Layer):  # type: ignore[misc]
 
     def load_own_variables(self, store: Any) -> None:
         """Take what was saved; a model without a center was made before there was one, when it was the origin."""
-        super().load_own_variables({"3": ops.zeros_like(self.center), **store})
+        super().load_own_variables({"3": np.zeros(self.center.shape), **store})
 
     def set_keys(self, keys: NDArray[np.float32], center: NDArray[np.float32] | float = 0.0) -> None:
         """Take `center + keys` (n_prototypes, n_features) as prototypes.
