@@ -110,7 +110,7 @@ def check_values(metric: str, rows: NDArray[Any], source: str) -> None:
             "Expected values of 0 and more: choose another metric, or shift the data."
         )
     if metric in OF_SHARES and not rows.any(axis=1).all():
-        raise InputError(
+        raise ValuesError(
             f"{source} has rows of zeros; metric {metric!r} takes each value as a share of its row's sum. "
             "Expected a value above 0 in every row: choose another metric, or leave these rows out."
         )

@@ -35,9 +35,9 @@ def assign_block(task: BlockTask) -> dict[str, Any]:
     plan = task.plan
     rows = _read_block(task)
     finite = finite_rows(rows)
-    rows[~finite] = 0  # stands in for NaN in the distances; such a row joins nothing below
     if not plan.parameters.precomputed_knn:
-        metrics.check_values(plan.parameters.metric, rows, plan.source)
+        metrics.check_values(plan.parameters.metric, rows if finite.all() else rows[finite], plan.source)
+    rows[~finite] = 0  # stands in for NaN in the distances; such a row joins nothing below
     if plan.n_partitions == 1:
         nearest = np.zeros((task.stop - task.start, 1), np.int32)
     else:

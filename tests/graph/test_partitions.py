@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pumascale.tasks.graph import plan
+from pumascale.tasks.graph import partitions, plan
 from pumascale.tasks.graph.runs import read_runs, write_run
+from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays
 
 
@@ -40,3 +41,15 @@ def test_rows_are_gathered_in_any_order_and_as_often_as_asked(
     arrays.write_whole(url, rows)
     for ids in ([5, 3, 3, 19, 0], [7, 8, 9], [9, 8, 7], []):
         np.testing.assert_array_equal(plan.gather(url, np.array(ids, np.int64)), rows[np.array(ids, int)])
+
+
+def test_a_skipped_row_is_no_row_of_zeros(tmp_path: Path) -> None:
+    rows = np.ones((40, 4), np.float32)
+    rows[3, 2] = np.nan
+    arrays.write_whole(str(tmp_path / "rows"), rows)
+    asked = GraphParameters(metric="wasserstein_1d", non_finite="skip", n_neighbors=5)
+    made = plan.make_plan(str(tmp_path / "rows"), str(tmp_path / "graph"), asked, None, 1)
+    plan.create_store(made)
+    (task,) = plan.block_tasks(made)
+    found = partitions.assign_block(task)
+    assert (found["sizes"], found["n_bad"], found["first_bad"]) == ([39], 1, [3])
