@@ -7,6 +7,7 @@ work with batches of any size: there each device does all of it.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 
@@ -24,22 +25,26 @@ def on_all_devices() -> Iterator[None]:
     if n_devices() == 1:
         yield
         return
-    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
-    try:
+    with _distributed(keras.distribution.DataParallel(auto_shard_dataset=False)):
         yield
-    finally:
-        keras.distribution.set_distribution(None)
 
 
 @contextmanager
 def not_shared_out() -> Iterator[None]:
     """Batches inside may be of any size, also one that the devices cannot divide: each device takes all of them."""
-    distribution = keras.distribution.distribution()
-    keras.distribution.set_distribution(None)
+    with _distributed(None):
+        yield
+
+
+@contextmanager
+def _distributed(distribution: Any) -> Iterator[None]:
+    """Keras distributes what is done inside so; None: not at all."""
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(distribution)
     try:
         yield
     finally:
-        keras.distribution.set_distribution(distribution)
+        keras.distribution.set_distribution(before)
 
 
 def shared_out(ids: Tensor) -> Tensor:
