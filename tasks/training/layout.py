@@ -5,7 +5,8 @@ thread only, which sees the other rows where the last epoch left them: any numbe
 are moved block by block, with their edges read from a file, so memory holds 16 bytes per row and no graph.
 
 Where there is a CUDA device that numba can compile for, it moves the rows, by the same code: an epoch of a million rows
-takes an H100 .0069 s, and 16 cores .299. It fuses products with sums, so its map is as good, but not that of the cores.
+took an H100 .0069 s, and 16 cores .299, before the rows that repel were drawn once per epoch. It fuses products with
+sums, so its map is as good, but not that of the cores.
 """
 
 import ctypes
