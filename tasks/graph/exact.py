@@ -31,6 +31,7 @@ def nearest_others(
     n_threads: int = 1,
     cells: NDArray[np.int32] | None = None,
     most: int | None = None,
+    projected: NDArray[np.float32] | None = None,
 ) -> tuple[Neighbors, NDArray[np.intp]]:
     """The nearest `count` other points of every point, by squared euclidean distance.
 
@@ -46,6 +47,8 @@ def nearest_others(
     most : int, optional
         About so many points of a cell it is compared with at most: a cell that is far larger than all others holds
         copies of one row.
+    projected : float32 (m, n_axes), optional
+        The points along their main axes, see `axes`: products are taken of these, and half as many again are measured.
 
     Returns
     -------
@@ -58,11 +61,13 @@ def nearest_others(
     """
     cells = np.zeros((len(points), 1), np.int32) if cells is None else cells
     order = np.argsort(cells[:, 0], kind="stable").astype(np.int32)  # who is at home in a cell lies side by side
-    centered = points[order]
-    centered -= points.mean(axis=0)
+    compared = points if projected is None else projected
+    centered = compared[order]
+    centered -= compared.mean(axis=0)
     half = half_norms(centered)
     meetings = meetings_in(cells[order], TILE, most or len(points))
-    lists = [nothing(len(points), min(count + SPARE, len(points) - 1)) for _ in range(n_threads)]
+    spare = SPARE if compared is points else max(SPARE, count // 2)
+    lists = [nothing(len(points), min(count + spare, len(points) - 1)) for _ in range(n_threads)]
 
     def meet(thread: int) -> None:
         buffer = np.empty(TILE * TILE, np.float32)

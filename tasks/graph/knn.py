@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import exact
+from pumascale.tasks.graph.axes import Axes, along, main_axes
 from pumascale.tasks.graph.kmeans import choose_centers, nearest_centers
 from pumascale.tasks.graph.metrics import OF_PRODUCTS, distance_block, distances_of_squares, points_of_squares
 
@@ -39,6 +40,7 @@ def nearest_neighbors(
     random_state: int,
     n_threads: int = THREADS,
     n_cells: int = 16,
+    axes: Axes | None = None,
 ) -> tuple[Neighbors, NDArray[np.int32]]:
     """The nearest neighbours of every row among all rows.
 
@@ -50,6 +52,8 @@ def nearest_neighbors(
         For products, at most; their result is the same for any number.
     n_cells : int
         That a row is compared in, its home and those that it visits, where not all rows are.
+    axes : float32 (n_axes, n_features), optional
+        The main axes of the data set; by default those of the rows, see `axes`.
 
     Returns
     -------
@@ -68,7 +72,7 @@ def nearest_neighbors(
         found = exact_neighbors(rows, rows, np.arange(len(rows)), n_neighbors, metric, metric_kwds)
         return found, _one_cell(len(rows), n_cells)
     if points is not None:
-        found, unsure, cells = _compared(points[0], n_neighbors, n_cells, metric, random_state, n_threads)
+        found, unsure, cells = _compared(points[0], n_neighbors, n_cells, metric, random_state, n_threads, axes)
         if len(unsure) * len(rows) <= MOST_DISTANCES:
             if len(unsure):
                 again = exact_neighbors(rows[unsure], rows, unsure, n_neighbors, metric, metric_kwds)
@@ -79,15 +83,22 @@ def nearest_neighbors(
 
 
 def _compared(
-    points: NDArray[np.float32], n_neighbors: int, n_cells: int, metric: str, seed: int, n_threads: int
+    points: NDArray[np.float32],
+    n_neighbors: int,
+    n_cells: int,
+    metric: str,
+    seed: int,
+    n_threads: int,
+    axes: Axes | None,
 ) -> tuple[Neighbors, NDArray[np.intp], NDArray[np.int32]]:
     """The neighbours among all points, or in cells where there are many; the unsure ones, see `exact`; the cells."""
-    cells, most = _one_cell(len(points), n_cells), len(points)
+    cells, most, projected = _one_cell(len(points), n_cells), len(points), points
     count = _n_centers(len(points), n_cells, n_neighbors)
     if len(points) > ALL_PER_CELL * n_cells and count > n_cells:
-        cells, most = _nearest_cells(points, count, n_cells, seed, n_threads), 8 * len(points) // count
+        projected = along(points, main_axes(points) if axes is None else axes)
+        cells, most = _nearest_cells(projected, count, n_cells, seed, n_threads), 8 * len(points) // count
     n_threads = n_threads if len(points) <= FEW_LISTS else min(n_threads, THREADS)
-    (others, squared), unsure = exact.nearest_others(points, n_neighbors - 1, n_threads, cells, most)
+    (others, squared), unsure = exact.nearest_others(points, n_neighbors - 1, n_threads, cells, most, projected)
     indices = np.concatenate([np.arange(len(points), dtype=np.int32)[:, None], others], axis=1)
     return (indices, np.pad(distances_of_squares(squared, metric), ((0, 0), (1, 0)))), unsure, cells
 

@@ -1,7 +1,7 @@
 """Partitions: neighbourhoods of rows that fit a worker, made out of core.
 
-each row to the partitions of its nearest pivots, `overlap` at most, see `pivots`
-per block: rows sorted by partition, one run      per partition: one range read per run
+per block: each row to the partitions of its nearest pivots, `overlap` at most, see `pivots`; one run, sorted by them
+per partition: one range read per run
 """
 
 import logging
@@ -23,9 +23,10 @@ logger = logging.getLogger("pumascale.graph")
 
 
 def assign_block(task: BlockTask) -> dict[str, Any]:
-    """The partitions that each row of a block joins, nearest first; returns their sizes, and which rows are not finite.
+    """The partitions that each row of a block joins, nearest first, and the rows as one run for them.
 
-    A row with NaN or inf joins none, nor does one that an equal row stands for: -1.
+    A row with NaN or inf joins none, nor does one that an equal row stands for: -1. Returns the partitions' sizes, and
+    which rows are not finite.
 
     Raises
     ------
@@ -33,18 +34,19 @@ def assign_block(task: BlockTask) -> dict[str, Any]:
         When the metric has no meaning for the rows.
     """
     plan = task.plan
-    rows = _read_block(task)
+    data = _read_block(task)
+    rows = flat(data)
     finite = finite_rows(rows)
     if not plan.parameters.precomputed_knn:
         metrics.check_values(plan.parameters.metric, rows if finite.all() else rows[finite], plan.source)
     rows[~finite] = 0  # stands in for NaN in the distances; such a row joins nothing below
-    if plan.n_partitions == 1:
-        nearest = np.zeros((task.stop - task.start, 1), np.int32)
-    else:
-        nearest = pivots.nearest_partitions(plan, rows)
+    nearest = np.zeros((len(rows), 1), np.int32) if plan.n_partitions == 1 else pivots.nearest_partitions(plan, rows)
+    del rows
     nearest[~finite] = -1
     nearest[read_duplicates(task) - task.start] = -1
     write(plan.scratch("partitions_of"), task.start, nearest)
+    if plan.n_partitions > 1:
+        _scatter(task, nearest, data)
     sizes = np.bincount(nearest[nearest >= 0], minlength=plan.n_partitions)
     bad = task.start + np.flatnonzero(~finite)
     return {"sizes": sizes.tolist(), "n_bad": len(bad), "first_bad": bad[:1].tolist()}
@@ -74,30 +76,39 @@ def check_sizes(plan: Plan, sizes: NDArray[np.int64]) -> None:
     logger.info("build_graph: %d partitions of %d to %d rows", plan.n_partitions, sizes.min(), sizes.max())
 
 
-def scatter_block(task: BlockTask) -> dict[str, Any]:
-    """Write a block's rows, each for every partition that it joins, as one run."""
-    plan = task.plan
-    joined = read(plan.scratch("partitions_of"), slice(task.start, task.stop))
-    array = arrays.open_array(plan.source)
-    data = arrays.read_rows(array, task.start, task.stop, dtype=array.dtype)
-    slot = np.tile(np.arange(plan.overlap, dtype=np.int8), len(data))
-    rows = np.arange(task.start, task.stop)
-    content: dict[str, NDArray[Any]] = {"rows": rows, "slot": slot, "data": data}
-    write_run(plan.scratch("runs", task.name), joined.ravel(), plan.n_partitions, content)
-    return {"n_rows": len(data)}
+def _scatter(task: BlockTask, joined: NDArray[np.int32], data: NDArray[Any]) -> None:
+    """Write a block's rows, each for every partition that it joined, as one run."""
+    slot = np.tile(np.arange(joined.shape[1], dtype=np.int8), len(data))
+    content: dict[str, NDArray[Any]] = {"rows": np.arange(task.start, task.stop), "slot": slot, "data": data}
+    write_run(task.plan.scratch("runs", task.name), joined.ravel(), task.plan.n_partitions, content)
+
+
+def collect(plan: Plan, partition: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """A partition's rows, ids ascending and data as in the source, which are written for all that comes later.
+
+    The ids as a run, those that joined it first before the others, and in the same order the data.
+    """
+    if plan.n_partitions == 1:
+        rows = _collect_alone(plan)
+        return rows, gather(plan.source, rows)
+    runs = scratch_of(plan, "runs", block_tasks(plan))
+    rows, slot, data = read_runs(runs, partition, ("rows", "slot", "data"))
+    write_run(plan.part(partition), slot > 0, 2, {"rows": rows})
+    arrays.write_plain(_data_url(plan, partition), data[np.argsort(slot > 0, kind="stable")])
+    return rows, data
+
+
+def _collect_alone(plan: Plan) -> NDArray[np.int64]:
+    """As `collect`, for the only partition, whose data stay where they are."""
+    rows = np.flatnonzero(read(plan.scratch("partitions_of"))[:, 0] == 0)
+    write_run(plan.part(0), np.zeros(len(rows), int), 2, {"rows": rows})
+    return rows
 
 
 def collect_partition(task: PartitionTask) -> dict[str, Any]:
-    """Write a partition's rows, those that joined it first before the others: ids as a run, data where it stays."""
+    """Collect a partition whose neighbours are given."""
     plan = task.plan
-    if plan.n_partitions == 1:
-        rows = np.flatnonzero(read(plan.scratch("partitions_of"))[:, 0] == 0)
-        write_run(plan.part(task.partition), np.zeros(len(rows), int), 2, {"rows": rows})
-    else:
-        runs = scratch_of(plan, "runs", block_tasks(plan))
-        rows, slot, data = read_runs(runs, task.partition, ("rows", "slot", "data"))
-        write_run(plan.part(task.partition), slot > 0, 2, {"rows": rows})
-        arrays.write_plain(_data_url(plan, task.partition), data[np.argsort(slot > 0, kind="stable")])
+    rows = _collect_alone(plan) if plan.n_partitions == 1 else collect(plan, task.partition)[0]
     return {"n_rows": len(rows)}
 
 
@@ -115,17 +126,8 @@ def _data_url(plan: Plan, partition: int) -> str:
     return graph_store.partition_url(plan.place, partition, "data")
 
 
-def read_part(plan: Plan, partition: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """A partition's rows: ids, int64 ascending, and data as in the source."""
-    rows = read_ids(plan, partition)
-    if plan.n_partitions == 1:
-        return rows, gather(plan.source, rows)
-    order = np.argsort(rows)
-    return rows[order], whole.read_plain(_data_url(plan, partition), 0, len(rows))[order]
-
-
 def read_own(plan: Plan, partition: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """As `read_part`, of the rows whose first partition this is."""
+    """The rows whose first partition this is: ids, int64 ascending, and data as in the source."""
     rows = _read_ids(plan, partition, 0)
     return rows, whole.read_plain(_data_url(plan, partition), 0, len(rows))
 
@@ -148,6 +150,6 @@ def flat(rows: NDArray[Any]) -> NDArray[np.float32]:
     return as_floats(rows.reshape(len(rows), int(np.prod(rows.shape[1:]))))
 
 
-def _read_block(task: BlockTask) -> NDArray[np.float32]:
+def _read_block(task: BlockTask) -> NDArray[Any]:
     array = arrays.open_array(task.plan.source)
-    return flat(arrays.read_rows(array, task.start, task.stop, array.dtype))
+    return arrays.read_rows(array, task.start, task.stop, array.dtype)

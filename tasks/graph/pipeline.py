@@ -72,10 +72,12 @@ def build(
     create_store(plan)
     plan = partition(plan, done)
     if parameters.precomputed_knn:
+        done.run("collect", partitions.collect_partition, partition_tasks(plan))
         merged = done.run("precomputed", steps.take_precomputed, block_tasks(plan))
     else:
         done.run("neighbours", steps.local_neighbors, partition_tasks(plan))
         merged = done.run("merge", steps.merge_neighbors, block_tasks(plan))
+    urls.remove_tree(plan.scratch("runs"))
     merged, measured = repair_until(plan, done, merged)
     edges, isolated = join(plan, done, merged, worker_memory)
     weights = {"n_edges": sum(one["n_edges"] for one in edges), "heaviest": max(one["heaviest"] for one in edges)}
@@ -146,7 +148,7 @@ def as_begun(plan: Plan, done: Steps) -> Plan:
 
 
 def partition(plan: Plan, done: Steps) -> Plan:
-    """Assign rows to partitions, more of them until none is above its bound, and bring each one's rows together."""
+    """Assign rows to partitions, more of them until none is above its bound."""
     if plan.parameters.unique:
         done.run("hashes", duplicates.hash_block, block_tasks(plan))
         done.run("duplicates", duplicates.find_duplicates, duplicates.bucket_tasks(plan))
@@ -161,10 +163,6 @@ def partition(plan: Plan, done: Steps) -> Plan:
             break
         plan = replace(plan, n_partitions=int(plan.n_partitions * too_large) + 1)
     partitions.check_sizes(plan, sizes)
-    if plan.n_partitions > 1:
-        done.run("scatter", partitions.scatter_block, block_tasks(plan))
-    done.run("collect", partitions.collect_partition, partition_tasks(plan))
-    urls.remove_tree(plan.scratch("runs"))
     return plan
 
 
@@ -194,9 +192,7 @@ def exact_neighbors(plan: Plan, done: Steps) -> tuple[recall.Nearest, np.ndarray
     ids = recall.draw_sample(plan.n_rows, parameters.recall_sample, parameters.random_state)
     ids = ids[gather(plan.scratch("partitions_of"), ids)[:, 0] >= 0]  # rows with NaN have no neighbours
     recall.write_sample(plan, ids)
-    blocks = arrays.row_blocks(plan.n_rows, recall.block_rows(plan.n_features, len(ids)))
-    tasks = [recall.Candidates(plan, start, stop, tuple(ids.tolist())) for start, stop in blocks]
-    parts = done.ask("recall", recall.block_candidates, tasks)
+    parts = done.ask("recall", recall.block_candidates, recall.candidate_tasks(plan, len(ids)))
     limit = disconnection_distance(parameters.metric, parameters.disconnection_distance)
     return recall.merge_candidates(parts, parameters.n_neighbors, limit), ids
 

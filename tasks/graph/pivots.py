@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pumascale.tasks.graph import kmeans
+from pumascale.tasks.graph.axes import Axes, along, main_axes
+from pumascale.tasks.graph.metrics import points_of_squares
 from pumascale.tasks.graph.plan import PartitionTask, Plan, read
 from pumascale.tasks.storage import arrays, sources
 from pumascale.tasks.storage.finite import check_finite, finite_rows
@@ -29,7 +31,11 @@ N_JOINED = 6  # pivots whose partitions a row joins
 
 
 def choose_pivots(task: PartitionTask) -> dict[str, Any]:
-    """Choose pivots from a sample and group them; into scratch: `pivots` (m, n_features) by group, `groups` (m,)."""
+    """Choose pivots from a sample and group them; into scratch: `pivots` (m, n_axes) by group, `groups` (m,).
+
+    And `axes`, the main ones of the data set: there are some where products give the metric's distances and near rows
+    are told apart by a part of the axes. Else pivots have all features.
+    """
     plan = task.plan
     sample = _read_sample(plan)
     if len(sample) == 0:
@@ -37,6 +43,9 @@ def choose_pivots(task: PartitionTask) -> dict[str, Any]:
     count = min(PIVOTS_PER_PARTITION * plan.n_partitions, len(sample))
     metric, seed = plan.parameters.metric, plan.parameters.random_state
     n_threads = replace(plan, n_at_once=1).n_threads  # all others wait for this one task
+    axes = _axes(sample, metric)
+    arrays.write_whole(plan.scratch("axes"), axes)
+    sample, metric = _as_compared(sample, metric, axes)
     pivots = kmeans.choose_centers(sample, count, metric, seed, steps=KMEANS_STEPS, n_threads=n_threads)
     nearest = kmeans.nearest_centers(sample, pivots, metric, plan.parameters.metric_kwds, 1, n_threads)[:, 0]
     weights = np.bincount(nearest, minlength=len(pivots)).astype(np.float64) + 1e-3
@@ -46,6 +55,17 @@ def choose_pivots(task: PartitionTask) -> dict[str, Any]:
     arrays.write_whole(plan.scratch("pivots"), pivots[order])
     arrays.write_whole(plan.scratch("groups"), groups[order].astype(np.int32))
     return {"n_pivots": len(pivots)}
+
+
+def _axes(sample: NDArray[np.float32], metric: str) -> Axes:
+    points = points_of_squares(metric, sample)
+    return main_axes(sample[:0] if points is None else points[0])
+
+
+def _as_compared(rows: NDArray[np.float32], metric: str, axes: Axes) -> tuple[NDArray[np.float32], str]:
+    """Rows and metric as they are compared with the pivots: along the main axes, where there are some."""
+    points = points_of_squares(metric, rows) if len(axes) else None
+    return (rows, metric) if points is None else (along(points[0], axes), "euclidean")
 
 
 def _read_sample(plan: Plan) -> NDArray[np.float32]:
@@ -95,7 +115,8 @@ def _main_axis(points: NDArray[np.float32], weights: NDArray[np.float64]) -> NDA
 def nearest_partitions(plan: Plan, rows: NDArray[np.float32]) -> NDArray[np.int32]:
     """The partitions that rows join, int32 (m, overlap), nearest first; -1 where there are no more."""
     pivots, groups = read(plan.scratch("pivots")), read(plan.scratch("groups"))
-    metric, kwds = plan.parameters.metric, plan.parameters.metric_kwds
+    rows, metric = _as_compared(rows, plan.parameters.metric, read(plan.scratch("axes")))
+    kwds = plan.parameters.metric_kwds
     count = min(max(N_JOINED, plan.overlap), len(pivots))
     near = kmeans.nearest_centers(rows, pivots, metric, kwds, count, plan.n_threads)
     return _first_distinct(groups[near], plan.overlap)

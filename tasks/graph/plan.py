@@ -44,7 +44,7 @@ class Plan:
         return urls.join(self.place, name)
 
     def part(self, partition: int) -> str:
-        """URL of the run that was collected for a partition, see `partitions.read_part`."""
+        """URL of the run that was collected for a partition, see `partitions.collect`."""
         return self.scratch("parts", f"{partition:06d}")
 
     def scratch(self, *parts: str) -> str:

@@ -1,34 +1,25 @@
 """Measured recall: exact neighbours of a random sample of rows, found block by block, against those in the graph."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import exact
 from pumascale.tasks.graph.metrics import distance_block, distances_of_squares, points_of_squares
-from pumascale.tasks.graph.plan import Plan, gather, read
+from pumascale.tasks.graph.plan import BlockTask, Plan, gather, read
 from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays
 
-
-@dataclass(frozen=True)
-class Candidates:
-    """The task: the nearest rows of one block to the sampled rows `ids`, which lie in scratch as `sample`."""
-
-    plan: Plan
-    start: int
-    stop: int
-    ids: tuple[int, ...]
-
+MOST_VALUES = 2**24  # of a block's rows, and of their distances to the sample: 64 MB
 
 Nearest = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
-def block_rows(n_features: int, sample: int) -> int:
-    """Rows per block: 64 MB of them, and of their distances to the sample."""
-    return max(1, 2**24 // max(n_features, sample))
+def candidate_tasks(plan: Plan, n_sampled: int) -> list[BlockTask]:
+    """Tasks of as many rows as fit, since each begins its lists anew."""
+    blocks = arrays.row_blocks(plan.n_rows, max(1, MOST_VALUES // max(plan.n_features, n_sampled)))
+    return [BlockTask(plan, start, stop) for start, stop in blocks]
 
 
 def draw_sample(n_rows: int, size: int, random_state: int) -> NDArray[np.int64]:
@@ -39,10 +30,11 @@ def draw_sample(n_rows: int, size: int, random_state: int) -> NDArray[np.int64]:
 
 def write_sample(plan: Plan, ids: NDArray[np.int64]) -> None:
     """Bring the sampled rows together, so that no block's task gathers them from all over the source."""
+    arrays.write_whole(plan.scratch("sample_ids"), ids)
     arrays.write_whole(plan.scratch("sample"), gather(plan.source, ids).astype(np.float32).reshape(len(ids), -1))
 
 
-def block_candidates(task: Candidates) -> Nearest:
+def block_candidates(task: BlockTask) -> Nearest:
     """Ids and distances of the block's rows nearest to each sampled row, (sample, <= n_neighbors)."""
     plan, parameters = task.plan, task.plan.parameters
     rows = arrays.read_rows(arrays.open_array(plan.source), task.start, task.stop)
@@ -50,7 +42,7 @@ def block_candidates(task: Candidates) -> Nearest:
     joined = read(plan.scratch("partitions_of"), slice(task.start, task.stop))[:, 0] >= 0
     rows, ids = rows.reshape(len(rows), -1)[joined], np.arange(task.start, task.stop)[joined]
     found, distances = nearest_rows(read(plan.scratch("sample")), rows, parameters)
-    distances[ids[found] == np.array(task.ids)[:, None]] = np.inf  # the row itself
+    distances[ids[found] == read(plan.scratch("sample_ids"))[:, None]] = np.inf  # the row itself
     return ids[found], distances
 
 

@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import exact, knn, metrics
-from pumascale.tasks.graph.partitions import flat, read_part
+from pumascale.tasks.graph.partitions import collect, flat
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, partition_tasks, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import urls
@@ -15,10 +15,11 @@ from pumascale.tasks.storage.errors import InputError
 
 
 def local_neighbors(task: PartitionTask) -> dict[str, Any]:
-    """Neighbours of a partition's rows among themselves, with global ids, into scratch."""
+    """Collect a partition's rows, and find their neighbours among themselves, with global ids, into scratch."""
     plan, parameters = task.plan, task.plan.parameters
-    ids, rows = read_part(plan, task.partition)
+    ids, rows = collect(plan, task.partition)
     data = flat(rows)
+    del rows
     (indices, distances), cells = knn.nearest_neighbors(
         data,
         min(parameters.n_neighbors, len(ids)),
@@ -28,6 +29,7 @@ def local_neighbors(task: PartitionTask) -> dict[str, Any]:
         random_state=parameters.random_state + task.partition,
         n_threads=plan.n_threads,
         n_cells=plan.n_cells,
+        axes=None if plan.n_partitions == 1 else read(plan.scratch("axes")),
     )
     found = np.where(indices >= 0, ids[indices], -1)
     cells = np.where(cells < 0, -1, task.partition * knn.MOST_CELLS + cells).astype(np.int32)
