@@ -1,5 +1,6 @@
 """How a command runs on the console: progress on stderr, the manifest on the last line, an error in one line."""
 
+import gc
 import json
 import logging
 import os
@@ -26,7 +27,9 @@ def run(work: Callable[[], dict[str, Any]], shown: str | None = None) -> None:
 def finished(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The manifest of a flow that is run to its end, beside Prefect's server."""
     attempt(_start_server)
-    return attempt(work)
+    manifest = attempt(work)
+    gc.freeze()  # else the interpreter, at its end, looks for garbage among all of TensorFlow: 2 s
+    return manifest
 
 
 def _start_server() -> None:
