@@ -52,10 +52,26 @@ def open_client(parameters: ComputeParameters, cores_per_worker: int = CORES_PER
     """
     logging.getLogger("distributed").setLevel(logging.WARNING)
     with ExitStack() as stack:
+        stack.enter_context(_environment_kept())
         address = parameters.scheduler_address or stack.enter_context(_make_cluster(parameters, cores_per_worker))
         client = stack.enter_context(_connect(address))
         stack.enter_context(forwarded_logs(client))
         yield client
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Take back what a local cluster's nannies set in this process for the workers to inherit.
+
+    One thread for OpenMP and BLAS is among it: libraries that are imported afterwards would have no more than that.
+    """
+    names = {*dask.config.get("distributed.nanny.pre-spawn-environ"), *ALLOCATION}
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def _make_cluster(parameters: ComputeParameters, cores_per_worker: int) -> Any:

@@ -55,6 +55,16 @@ def test_workers_see_the_environment(s3_server: str) -> None:
         assert list(bounded_map(client, jobs.environment, ["AWS_ENDPOINT_URL_S3"])) == [s3_server]
 
 
+def test_what_workers_inherit_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "MALLOC_ARENA_MAX"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    with open_client(ComputeParameters(n_workers=1)) as client:
+        seen = client.submit(lambda: [os.environ[name] for name in ("OMP_NUM_THREADS", "MALLOC_ARENA_MAX")]).result()
+    assert seen == ["1", "1"]
+    assert os.environ == before
+
+
 def test_an_existing_scheduler_is_used_and_left_running() -> None:
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
         with open_client(ComputeParameters(scheduler_address=cluster.scheduler_address)) as client:
