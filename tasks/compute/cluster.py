@@ -66,12 +66,13 @@ def _environment_kept() -> Iterator[None]:
     One thread for OpenMP and BLAS is among it: libraries that are imported afterwards would have no more than that.
     """
     names = {*dask.config.get("distributed.nanny.pre-spawn-environ"), *ALLOCATION}
-    before = {name: os.environ.get(name) for name in names}
+    before = {name: os.environ[name] for name in names & set(os.environ)}
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def _make_cluster(parameters: ComputeParameters, cores_per_worker: int) -> Any:

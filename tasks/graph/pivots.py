@@ -58,8 +58,9 @@ def choose_pivots(task: PartitionTask) -> dict[str, Any]:
 
 
 def _axes(sample: NDArray[np.float32], metric: str) -> Axes:
+    """The main axes of the features alone: where the sample has rows of zeros, cosine's points have one more."""
     points = points_of_squares(metric, sample)
-    return main_axes(sample[:0] if points is None else points[0])
+    return main_axes(sample[:0] if points is None else points[0][:, : sample.shape[1]])
 
 
 def _as_compared(rows: NDArray[np.float32], metric: str, axes: Axes) -> tuple[NDArray[np.float32], str]:

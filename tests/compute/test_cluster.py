@@ -56,6 +56,8 @@ def test_workers_see_the_environment(s3_server: str) -> None:
 
 
 def test_what_workers_inherit_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_client(ComputeParameters(n_workers=1)):
+        pass  # Dask sets a hash seed for the process, once
     for name in ("OMP_NUM_THREADS", "MALLOC_ARENA_MAX"):
         monkeypatch.delenv(name, raising=False)
     before = dict(os.environ)

@@ -32,3 +32,14 @@ def test_partitions_compared_in_cells_find_nearly_all_neighbours(
     asked = GraphParameters(n_neighbors=10, n_partitions=4, metric=metric, repair_passes=0, target_recall=0.5)
     found = pipeline.build(str(tmp_path / "rows"), str(tmp_path / "graph"), asked, run=map)
     assert found["knn_recall"] > 0.97
+
+
+def test_rows_of_zeros_in_the_sample_are_no_feature_of_blocks_without_them(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    rows = (generator.normal(size=(4000, 10)) @ generator.normal(size=(10, 96))).astype(np.float32)
+    rows[:300] = 0  # the first block has some, the others none
+    arrays.write_whole(str(tmp_path / "rows"), rows)
+    asked = GraphParameters(
+        n_neighbors=5, n_partitions=2, overlap=2, metric="cosine", repair_passes=0, target_recall=0.5
+    )
+    assert pipeline.build(str(tmp_path / "rows"), str(tmp_path / "graph"), asked, run=map)["n_rows"] == 4000
