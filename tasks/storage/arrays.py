@@ -11,7 +11,7 @@ import zarr
 from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import BloscCodec
 
-from pumascale.tasks.storage import urls, whole
+from pumascale.tasks.storage import chunk_objects, urls, whole
 from pumascale.tasks.storage.chunk_objects import naming_chunks
 from pumascale.tasks.storage.errors import InputError
 from pumascale.tasks.storage.halves import converted
@@ -19,7 +19,7 @@ from pumascale.tasks.storage.halves import converted
 SHARD_BYTES = 32 * 2**20
 CHUNK_BYTES = 256 * 2**10
 
-# A lost object must be an error and never a row of fill values; older Zarr lacks the switch, see `_require_chunks`.
+# A lost object must be an error and never a row of fill values; older Zarr lacks the switch, so all are looked for.
 _HAS_MISSING_SWITCH = "read_missing_chunks" in zarr.config.get("array")
 _READ_CONFIG: Any = {"read_missing_chunks": False} if _HAS_MISSING_SWITCH else None
 _WRITE_CONFIG: Any = {"write_empty_chunks": True}
@@ -36,24 +36,13 @@ def open_array(url: str) -> zarr.Array[Any]:
     """Open an array for reading; reading a chunk that is not there raises instead of giving fill values."""
     array = zarr.open_array(**_address(url), mode="r", config=_READ_CONFIG)
     if not _HAS_MISSING_SWITCH:
-        _require_chunks(url, array)
+        chunk_objects.check_all(array, urls.list_objects(url))
     return array
 
 
 def open_filled(url: str) -> zarr.Array[Any]:
     """Open an array for reading; a chunk that is not there reads as fill values."""
     return zarr.open_array(**_address(url), mode="r")
-
-
-def _require_chunks(url: str, array: zarr.Array[Any]) -> None:
-    objects = math.prod(-(-size // step) for size, step in zip(array.shape, array.shards or array.chunks, strict=True))
-    metadata = {"zarr.json", ".zarray", ".zattrs"}
-    found = sum(name not in metadata for name in urls.list_objects(url))
-    if found < objects:
-        raise InputError(
-            f"{url} has {found} of its {objects} chunk objects. All are expected: restore the lost ones, "
-            "or write the array again with write_empty_chunks=True."
-        )
 
 
 def open_writable(url: str) -> zarr.Array[Any]:
