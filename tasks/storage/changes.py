@@ -5,7 +5,6 @@ writing) of those under every `step` rows, at most 4,096 digests. Appending rewr
 only whole steps are compared.
 """
 
-from itertools import product
 from typing import Any
 
 import zarr
@@ -88,7 +87,4 @@ def _describe(source: str, array: zarr.Array[Any], step: int) -> Record:
 
 def _digest(array: zarr.Array[Any], objects: dict[str, tuple[int, str]], start: int, stop: int) -> str:
     """A digest of every object that holds a value of rows `start` to `stop`."""
-    grid = array.shards or array.chunks
-    sides = [range(-(-size // side)) for size, side in zip(array.shape[1:], grid[1:], strict=True)]
-    keys = product(range(start // grid[0], stop // grid[0]), *sides)
-    return fingerprints.digest([objects.get(array.metadata.encode_chunk_key(key)) for key in keys])[:16]
+    return fingerprints.digest([objects.get(name) for name, _ in chunk_objects.objects(array, start, stop)])[:16]
