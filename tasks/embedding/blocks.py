@@ -140,7 +140,7 @@ class WriteShard:
 
     def __call__(self, shard: Range) -> tuple[Range, int]:
         """Do it."""
-        rows, array = sources.open_source(self.job.source), arrays.open_writable(self.job.target)
+        rows, array = arrays.open_array(self.job.source), arrays.open_writable(self.job.target)
         (written,) = _run(self.job, rows, array, [shard])
         return written
 

@@ -10,17 +10,24 @@ from pumascale.tasks.storage import s3, urls
 from pumascale.tasks.storage.errors import InputError
 
 PROBE = ".probe-"  # a killed one may be left
+_answered = set[str]()  # buckets that were there for this process: from then on one that is away is waited for
 
 
 def check_reachable(url: str) -> None:
     """Refuse a store that does not answer, or not to these credentials, within seconds.
 
-    The work itself waits a minute for a store that is away; a misspelt endpoint should not have to.
+    The work itself waits a minute for a store that is away; a misspelt endpoint should not have to. One that has
+    answered once is asked no more, since a run opens its source in the middle of its work too.
     """
     urls.check_secret(url)
     if not urls.is_s3(url):
         _check_protocol(url)
-        return
+    elif (bucket := url.split("/")[2]) not in _answered:
+        _ask(url)
+        _answered.add(bucket)
+
+
+def _ask(url: str) -> None:
     settings = {"retries": {"max_attempts": 1}, "connect_timeout": 5, "read_timeout": 10}
     fs = fsspec.filesystem("s3", **{**s3.OPTIONS, "config_kwargs": settings})
     fs.retries = 5  # 2 s

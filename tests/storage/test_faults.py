@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from s3fs import S3FileSystem
 
 from pumascale.tasks.embedding.encode import encode
-from pumascale.tasks.storage import arrays, manifests, urls
+from pumascale.tasks.storage import arrays, manifests, sources, urls
 from tests.s3.fixtures import changed_environment
 from tests.s3.proxy import Fault, Kind, Proxy
 
@@ -108,6 +108,15 @@ def test_an_outage_is_waited_out(s3: str, rows: NDArray[np.float32], proxy: Prox
     assert outage is not None
     outage.join()
     np.testing.assert_array_equal(arrays.open_array(f"{s3}/map")[:], project(rows))
+
+
+def test_an_outage_is_waited_out_where_a_run_opens_its_source_again(
+    s3: str, rows: NDArray[np.float32], proxy: Proxy
+) -> None:
+    assert sources.open_source(f"{s3}/rows").shape == rows.shape
+    outage = proxy.outage_for(8)
+    assert sources.open_source(f"{s3}/rows").shape == rows.shape
+    outage.join()
 
 
 @pytest.mark.usefixtures("_small_shards")
