@@ -41,6 +41,8 @@ def adopt_shards(previous: str, target: str, n_rows: int, n_unchanged: int, *, n
         return 0
     names = getattr(old.metadata, "dimension_names", None)
     new = create_target(target, (n_rows, *old.shape[1:]), shard, names, dict(old.attrs))
+    if chunk_objects.object_rows(new) != shard:  # begun by a killed run that took nothing over
+        return 0
     done = finished_shards(target, new)  # by an update that was killed
     return shard * sum(rows in done or _copy(previous, target, new, rows, n_bad) for rows, n_bad in full.items())
 

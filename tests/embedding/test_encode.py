@@ -231,6 +231,18 @@ def test_a_map_that_outgrew_its_small_shards_is_made_anew(workspace: str, write_
     assert urls.list_objects(f"{workspace}/new") == {}
 
 
+def test_a_map_that_a_killed_run_began_in_other_shards_takes_nothing_over(workspace: str, write_source: Write) -> None:
+    source, rows = write_source(576)
+    run(source, f"{workspace}/first", n_rows=64)
+    adopt_shards(f"{workspace}/first", f"{workspace}/old", 576, 64, non_finite=False)
+    assert run(source, f"{workspace}/old")["n_shards"] == 9  # of 64 rows
+    blocks.create_target(f"{workspace}/new", (576, 2), 512, None, {})
+    assert adopt_shards(f"{workspace}/old", f"{workspace}/new", 576, 576, non_finite=False) == 0
+    counts = run(source, f"{workspace}/new")
+    assert (counts["n_shards"], counts["n_shards_before"]) == (2, 0)
+    np.testing.assert_allclose(arrays.open_array(f"{workspace}/new")[:], project(rows), rtol=1e-5, atol=1e-3)
+
+
 def test_what_was_dropped_while_it_was_taken_over_is_placed_again(
     workspace: str, write_source: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
