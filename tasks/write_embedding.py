@@ -3,6 +3,7 @@
 source.zarr + model --write_embedding--> <workspace>/embeddings/<id>/embedding
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,6 @@ from pumascale.tasks.storage import (
     arrays,
     changes,
     fingerprints,
-    graph_store,
     manifests,
     model_store,
     sources,
@@ -26,6 +26,8 @@ from pumascale.tasks.storage import (
     urls,
 )
 from pumascale.tasks.storage.errors import NonFiniteError
+
+logger = logging.getLogger("pumascale")
 
 
 def write_embedding(
@@ -235,7 +237,10 @@ def _measure(
     trained = manifests.read_manifest(model) or {}
     if trained["source_fingerprint"] != fingerprints.fingerprint_source(source):
         return {}
-    asked = graph_store.read_graph_manifest(trained["graph"])["parameters"]
-    metric = {name: asked[name] for name in ("metric", "metric_kwds")}
+    built = manifests.read_manifest(trained["graph"])
+    if built is None:  # a model does without its graph, which is large: its metric alone is missing here
+        logger.warning("write_embedding: quality is not measured, since %s is gone", trained["graph"])
+        return {}
+    metric = {name: built["parameters"][name] for name in ("metric", "metric_kwds")}
     held_out = model_store.read_held_out(model)
     return measure(source, embedding, held_out=held_out, labels=labels, on_progress=on_progress, **metric)

@@ -151,6 +151,14 @@ def test_fit_then_transform_of_new_rows(
     assert not urls.list_objects(str(tmp_path / "other"))
 
 
+def test_a_model_places_its_own_rows_also_when_its_graph_is_gone(tmp_path: Path, digits: tuple[str, str]) -> None:
+    source, _ = digits
+    trained = fit(source, str(tmp_path / "work"), graph=GRAPH, training=TRAINING, compute=COMPUTE)
+    urls.remove_tree(trained["graph"])
+    placed = transform(source, trained["model"])
+    assert (placed["n_rows"], placed["quality"]) == (500, {})
+
+
 def test_labels_shape_the_graph_and_the_map(tmp_path: Path, digits: tuple[str, str]) -> None:
     # By chance, so nothing but the labels brings rows of a kind together.
     array = zarr.open_array(digits[1], mode="r+")
