@@ -42,7 +42,13 @@ def read_recipe(model: str) -> tuple[GraphParameters, TrainingParameters, str]:
             f"{model} cannot be retrained by itself: its graph has brought neighbours (graph.precomputed_knn), which "
             "appended rows lack. Leave retrain_above out, or train a model without them."
         )
-    return graph, TrainingParameters(**trained["parameters"]), model_store.workspace_of(model)
+    training = TrainingParameters(**trained["parameters"])
+    if training.warm_start is not None and training.n_training_epochs == 0:
+        raise InputError(
+            f"{model} cannot be retrained by itself: all that was trained of it is a decoder, for the encoder of "
+            f"{training.warm_start}. Leave retrain_above out, or give that model."
+        )
+    return graph, training, model_store.workspace_of(model)
 
 
 def write_landmarks(workspace: str, embedding: str, n_rows: int) -> str:

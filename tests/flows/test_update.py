@@ -4,6 +4,7 @@ import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -308,6 +309,23 @@ def test_what_cannot_be_retrained_is_refused_at_once(night: Night, monkeypatch: 
     monkeypatch.setattr("pumascale.tasks.storage.graph_store.read_graph_manifest", lambda place: brought)
     with pytest.raises(InputError, match="brought neighbours"):
         read_recipe(night.model)
+
+
+def recipe_with(night: Night, **parameters: Any) -> None:
+    """Let the night's model be one that was made with other parameters."""
+    own = urls.join(night.workspace, "models", "own")
+    copytree(night.model, own)
+    content = manifests.read_manifest(own) or {}
+    content["parameters"] |= parameters
+    urls.write_bytes(f"{own}/manifest.json", manifests.encode_json(content))
+    night.model = own
+
+
+def test_a_decoder_for_a_finished_model_is_no_recipe_for_its_encoder(night: Night) -> None:
+    recipe_with(night, warm_start=night.model, n_training_epochs=0, parametric_reconstruction=True)
+    assert night.update()["version"] == 1
+    with pytest.raises(InputError, match=r"all that was trained of it is a decoder, for the encoder of /"):
+        night.update(retrain_above=0.5)
 
 
 def test_old_versions_go_and_what_another_target_shows_stays(night: Night, tmp_path: Path) -> None:
