@@ -84,9 +84,8 @@ def preflight_update(
     _check_values(urls.absolute(source), embedding)
     if retrain_above is None:
         _check_compute(compute)
-    else:  # refused now rather than on the night when it is needed
-        graph, _, _ = read_recipe(since.model)
-        _check_graph(urls.absolute(source), graph, compute)
+    else:
+        _check_recipe(urls.absolute(source), since, compute)
     _check_workspace(workspace, model)
     return since
 
@@ -165,6 +164,17 @@ def preflight_export_model(model: str, place: str, to: str, network: str) -> Non
     if network == "decoder":
         model_store.check_decoder(urls.absolute(model))
     exports.check_place(urls.absolute(place), to)
+
+
+def _check_recipe(source: str, since: Appended, compute: ComputeParameters) -> None:
+    """Refuse now what would be refused on the night when the model has to be made anew."""
+    from pumascale.tasks.training import checks as training_checks
+
+    graph, training, _ = read_recipe(since.model)
+    if since.previous is not None:  # its places are the landmarks then
+        training = training.model_copy(update={"landmark_positions": None, "monitor": "val_loss"})
+    training_checks.check(source, training)
+    _check_graph(source, graph, compute)
 
 
 def _check_workspace(workspace: str | None, model: str) -> None:

@@ -328,6 +328,17 @@ def test_a_decoder_for_a_finished_model_is_no_recipe_for_its_encoder(night: Nigh
         night.update(retrain_above=0.5)
 
 
+def test_landmarks_of_fewer_rows_are_refused_before_a_graph_is_built(night: Night, tmp_path: Path) -> None:
+    zarr.save_array(tmp_path / "held", np.full((500, 2), np.nan, np.float32))
+    recipe_with(night, landmark_positions=str(tmp_path / "held"))
+    night.append(shift(ROWS[500:600]))
+    with pytest.raises(InputError, match=r"landmark_positions=\S+ has shape \(500, 2\), but \(600, 2\) is expected"):
+        night.update(retrain_above=0.1)
+    assert not Path(night.workspace, "graphs").exists()
+    assert night.update()["version"] == 1
+    assert night.update(retrain_above=0.5)["cached"] == ["write_embedding"]  # the old map's places would do
+
+
 def test_old_versions_go_and_what_another_target_shows_stays(night: Night, tmp_path: Path) -> None:
     kept = EmbeddingParameters(keep_versions=2)
     made = []
