@@ -78,7 +78,8 @@ def check_workspace(workspace: str) -> None:
     check_reachable(workspace)
     probe = urls.join(_nearest_folder(workspace), f"{PROBE}{secrets.token_hex(6)}")
     try:
-        honoured = urls.create_bytes(probe, b"1") and not urls.create_bytes(probe, b"2")
+        urls.create_bytes(probe, b"1")  # refused where it was done at once and the answer was lost
+        honoured = not urls.create_bytes(probe, b"2")
     except (OSError, BotoCoreError) as error:
         reason = getattr(error, "strerror", None) or error  # without the name of the probe
         raise InputError(

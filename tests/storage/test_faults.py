@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from s3fs import S3FileSystem
 
 from pumascale.tasks.embedding.encode import encode
-from pumascale.tasks.storage import arrays, manifests, sources, urls
+from pumascale.tasks.storage import arrays, manifests, probes, sources, urls
 from tests.s3.fixtures import changed_environment
 from tests.s3.proxy import Fault, Kind, Proxy
 
@@ -108,6 +108,13 @@ def test_an_outage_is_waited_out(s3: str, rows: NDArray[np.float32], proxy: Prox
     assert outage is not None
     outage.join()
     np.testing.assert_array_equal(arrays.open_array(f"{s3}/map")[:], project(rows))
+
+
+def test_a_question_whose_answer_is_lost_is_no_store_that_overwrites(s3: str, proxy: Proxy) -> None:
+    fault = proxy.add("drop_response", method="PUT", path=probes.PROBE, times=2)
+    probes.check_workspace(f"{s3}/work")
+    assert fault.n_done == 2
+    assert urls.list_objects(s3) == {}
 
 
 def test_an_outage_is_waited_out_where_a_run_opens_its_source_again(
