@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from pumascale.tasks.storage import sources, urls
+from pumascale.tasks.storage.errors import InputError
 
 # Raise it when the stores' schema or an algorithm changes: old places are then left alone and made anew.
 VERSION = 8
@@ -21,8 +22,20 @@ def fingerprint_source(url: str) -> str:
 
 
 def fingerprint_tree(url: str) -> str:
-    """A hash of the names, sizes and ETags of every object at and below `url`."""
-    return digest(sorted((name, info.size, info.etag) for name, info in urls.list_objects(url).items()))
+    """A hash of the names, sizes and ETags of every object below `url`.
+
+    Raises
+    ------
+    InputError
+        When the store tells of none, or not when they were written, as over HTTP: changed data would look the same.
+    """
+    found = urls.list_objects(url)
+    if not found or not all(info.etag for info in found.values()):
+        raise InputError(
+            f"The store of {url} does not tell which objects lie there, with their ETags or times of writing, so "
+            "changed data would not be noticed. Expected a disk, S3 or another store that does: copy it there."
+        )
+    return digest(sorted((name, info.size, info.etag) for name, info in found.items()))
 
 
 def request_id(kind: str, **parts: Any) -> str:

@@ -21,11 +21,12 @@ from pumascale.tasks.storage.errors import InputError
 
 USER = re.compile(r"^.*://[^/:@\[]*:(?!:|\d*(/|$))")  # a colon before the first slash that is no port's
 SIGNED = re.compile(r"^[^?]*\?(?=(.*&)?(x-amz-signature|x-goog-signature|signature|sig)=)", re.IGNORECASE)  # presigned
+WRITTEN = ("ETag", "etag", "mtime", "LastModified", "last_modified", "modified", "created")  # names of it in fsspec
 
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """Size in bytes, and what changes when the object does: its ETag, or its time of writing on a disk."""
+    """Size in bytes, and what changes when the object does (its ETag or time of writing; empty where nobody says)."""
 
     size: int
     etag: str
@@ -210,7 +211,7 @@ def is_object(url: str) -> bool:
 
 
 def _info(entry: dict[str, Any]) -> ObjectInfo:
-    etag = entry.get("ETag") or entry.get("etag") or entry.get("mtime") or entry.get("LastModified") or ""
+    etag = next((entry[name] for name in WRITTEN if entry.get(name)), "")
     return ObjectInfo(int(entry.get("size") or 0), str(etag).strip('"'))
 
 

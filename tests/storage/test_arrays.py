@@ -1,6 +1,9 @@
 """Arrays: whole shards, lost chunks, and what is refused as a source."""
 
+import threading
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +152,18 @@ def test_a_fingerprint_follows_the_data(workspace: str) -> None:
     changed[500, 3] += 1
     arrays.open_writable(url)[300:600] = changed[300:600]
     assert fingerprints.fingerprint_source(url) != first
+
+
+def test_a_store_that_does_not_tell_of_changed_data_is_refused(tmp_path: Path) -> None:
+    write(f"{tmp_path}/a", numbers())
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/a"
+        assert sources.open_source(url).shape == (1000, 8)
+        with pytest.raises(InputError, match="changed data would not be noticed"):
+            fingerprints.fingerprint_source(url)
+        server.shutdown()
 
 
 def test_a_request_has_one_id() -> None:
