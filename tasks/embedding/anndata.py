@@ -9,7 +9,7 @@ from typing import Any
 
 import zarr
 
-from pumascale.tasks.storage import arrays, sources, urls
+from pumascale.tasks.storage import arrays, chunk_objects, sources, urls
 from pumascale.tasks.storage.errors import InputError
 
 KEY = "X_pumap"
@@ -87,12 +87,13 @@ def _n_obs(group: zarr.Group) -> int:
 
 def _write(folder: Path, coordinates: zarr.Array[Any], zarr_format: Any) -> None:
     n_rows, n_components = coordinates.shape
+    most = min(n_rows, BLOCK_ROWS, chunk_objects.block_rows(coordinates))
     attributes: Any = {"encoding-type": "array", "encoding-version": "0.2.0", "pumascale": dict(coordinates.attrs)}
     array = zarr.create_array(
-        str(folder), shape=coordinates.shape, dtype=coordinates.dtype, chunks=(min(n_rows, BLOCK_ROWS), n_components),
+        str(folder), shape=coordinates.shape, dtype=coordinates.dtype, chunks=(most, n_components),
         zarr_format=zarr_format, attributes=attributes, config={"write_empty_chunks": True},
     )  # fmt: skip
-    for start, stop in arrays.row_blocks(n_rows, BLOCK_ROWS):
+    for start, stop in arrays.row_blocks(n_rows, most):
         array[start:stop] = arrays.read_rows(coordinates, start, stop)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from pumascale.tasks.storage import arrays, sources, urls
+from pumascale.tasks.storage import arrays, chunk_objects, sources, urls
 from pumascale.tasks.storage.errors import InputError
 
 BLOCK_ROWS = 2**20
@@ -54,7 +54,8 @@ def _write(file: Path, coordinates: zarr.Array[Any], labels: zarr.Array[Any] | N
         from pyarrow import parquet
     except ImportError:
         raise InputError("Parquet needs pyarrow. Install it with: pip install 'pumascale[parquet]'") from None
-    blocks = (_columns(coordinates, labels, *rows) for rows in arrays.row_blocks(coordinates.shape[0], BLOCK_ROWS))
+    most = min(BLOCK_ROWS, chunk_objects.block_rows(coordinates))
+    blocks = (_columns(coordinates, labels, *rows) for rows in arrays.row_blocks(coordinates.shape[0], most))
     tables = (pa.table(block) for block in blocks)
     first = next(tables)
     with parquet.ParquetWriter(file, first.schema, compression="zstd") as writer:

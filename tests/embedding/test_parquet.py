@@ -1,13 +1,14 @@
 """The map as a Parquet file."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pyarrow import parquet as reader
 
 from pumascale.tasks.embedding import parquet
-from pumascale.tasks.storage import arrays, urls
+from pumascale.tasks.storage import arrays, chunk_objects, urls
 from pumascale.tasks.storage.errors import InputError
 
 
@@ -39,6 +40,18 @@ def test_rows_coordinates_and_labels(workspace: str, embedding: str, monkeypatch
     np.testing.assert_array_equal(table["row"], np.arange(2500))
     np.testing.assert_array_equal(table["label"], np.arange(2500) % 7)
     np.testing.assert_array_equal(np.stack([table["x"], table["y"]], axis=1), arrays.open_array(embedding)[:])
+
+
+def test_a_block_of_many_components_is_no_larger_than_one_of_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrays, "CHUNK_BYTES", 2**10)
+    monkeypatch.setattr(arrays, "SHARD_BYTES", 2**12)
+    monkeypatch.setattr(chunk_objects, "BLOCK_BYTES", 2**13)
+    arrays.create_array(f"{tmp_path}/wide", shape=(100, 64), dtype=np.float32)[:] = 1
+    assert parquet.to_parquet(f"{tmp_path}/wide", f"{tmp_path}/map.parquet") == 100
+    groups = reader.ParquetFile(f"{tmp_path}/map.parquet").metadata
+    assert [groups.row_group(number).num_rows for number in range(groups.num_row_groups)] == [32, 32, 32, 4]
 
 
 def test_labels_of_another_length_are_refused(workspace: str, embedding: str) -> None:
