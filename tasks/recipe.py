@@ -1,8 +1,11 @@
 """How a map is made anew so that its readers find their way: the old parameters, and the old places of the rows."""
 
+from functools import partial
+
 import numpy as np
 
 from pumascale.tasks.parameters import GraphParameters, TrainingParameters
+from pumascale.tasks.stage import with_a_store
 from pumascale.tasks.storage import (
     arrays,
     chunk_objects,
@@ -61,11 +64,15 @@ def write_landmarks(workspace: str, embedding: str, n_rows: int) -> str:
     """
     name = fingerprints.request_id("landmarks", embedding=embedding, n_rows=n_rows)
     place = urls.join(urls.absolute(workspace), "landmarks", name)
+    with_a_store(place, partial(_write_landmarks, place, embedding, n_rows))
+    return urls.join(place, "positions")
+
+
+def _write_landmarks(place: str, embedding: str, n_rows: int) -> None:
     with lease.held(place):
         if manifests.read_manifest(place) is None:
             _copy_places(urls.join(embedding, "embedding"), urls.join(place, "positions"), n_rows)
             manifests.commit(place, {"embedding": embedding, "n_rows": n_rows})
-    return urls.join(place, "positions")
 
 
 def _copy_places(embedding: str, url: str, n_rows: int) -> None:

@@ -14,7 +14,7 @@ from pumascale.tasks.appended import Appended
 from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters
 from pumascale.tasks.report_embedding import publish_embedding, report_embedding
 from pumascale.tasks.run_page import Progress
-from pumascale.tasks.stage import Stage, costs, run_stage
+from pumascale.tasks.stage import Stage, costs, run_stage, with_a_store
 from pumascale.tasks.storage import (
     arrays,
     changes,
@@ -100,7 +100,7 @@ def embedding_place(
 
 def _publish(target: str, place: str, facts: dict[str, Any], keep_versions: int | None, since: Appended | None) -> int:
     begun_from = None if since is None else since.previous or ""
-    version = targets.publish(target, place, facts, begun_from)
+    version = with_a_store(target, partial(targets.publish, target, place, facts, begun_from))
     if keep_versions is not None:
         targets.prune(target, keep_versions)
     return int(version["version"])

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from sklearn.datasets import load_digits
 
+from pumascale.tasks import recipe, write_embedding
 from pumascale.tasks.stage import costs, make_alone, make_or_reuse
 from pumascale.tasks.storage import arrays, lease, manifests, urls
 from pumascale.tasks.storage.errors import InputError
@@ -129,6 +131,27 @@ def test_a_server_that_does_not_answer_is_said_too(tmp_path: Path) -> None:
 def test_a_store_that_ends_a_stage_is_said_with_what_to_do(tmp_path: Path, number: int, said: str) -> None:
     with pytest.raises(InputError, match=f"{said}.* and run the same again"):
         make_or_reuse.fn(str(tmp_path), failing(number))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda place: write_embedding._publish(f"{place}/map", f"{place}/embedding", {}, None, None),
+        lambda place: recipe.write_landmarks(place, f"{place}/embedding", 3),
+    ],
+    ids=["a map is published", "landmarks are written"],
+)
+def test_a_full_disk_is_said_also_between_the_stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[str], object]
+) -> None:
+    manifests.commit(f"{tmp_path}/embedding", {})
+
+    def full(url: str, data: bytes) -> bool:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(urls, "create_bytes", full)
+    with pytest.raises(InputError, match=r"No space was left.* make room .* and run the same again"):
+        write(str(tmp_path))
 
 
 def test_the_peak_of_a_stage_is_not_that_of_the_one_before(tmp_path: Path) -> None:
