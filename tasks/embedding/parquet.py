@@ -69,7 +69,9 @@ def _columns(
 ) -> dict[str, np.ndarray[Any, Any]]:
     values = arrays.read_rows(coordinates, start, stop)
     columns = {"row": np.arange(start, stop)} | dict(zip(_names(values.shape[1]), values.T, strict=True))
-    return columns if labels is None else columns | {"label": _plain(np.asarray(labels[start:stop]))}
+    if labels is None:
+        return columns
+    return columns | {"label": _plain(arrays.read_rows(labels, start, stop, labels.dtype))}
 
 
 def _names(n_components: int) -> list[str]:

@@ -87,7 +87,7 @@ def count_kinds(labels: zarr.Array[Any]) -> tuple[NDArray[Any], NDArray[np.int64
     """The different labels, ascending, and the number of rows that have each; of too many the rarest so far go."""
     kinds, counts = np.asarray(labels[:0]), np.zeros(0, np.int64)
     for start, stop in arrays.row_blocks(labels.shape[0], BLOCK_ROWS):
-        more, n_more = np.unique(np.asarray(labels[start:stop]), return_counts=True)
+        more, n_more = np.unique(arrays.read_rows(labels, start, stop, labels.dtype), return_counts=True)
         kinds, merged = np.unique(np.concatenate([kinds, more]), return_inverse=True)
         counts = np.bincount(merged, np.concatenate([counts, n_more])).astype(np.int64)
         if len(kinds) > MOST_KINDS:

@@ -1,6 +1,7 @@
 """The map as a Parquet file."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from pyarrow import parquet as reader
 
 from pumascale.tasks.embedding import parquet
+from pumascale.tasks.report.labels import read_classes
 from pumascale.tasks.storage import arrays, chunk_objects, urls
 from pumascale.tasks.storage.errors import InputError
 
@@ -52,6 +54,19 @@ def test_a_block_of_many_components_is_no_larger_than_one_of_few(
     assert parquet.to_parquet(f"{tmp_path}/wide", f"{tmp_path}/map.parquet") == 100
     groups = reader.ParquetFile(f"{tmp_path}/map.parquet").metadata
     assert [groups.row_group(number).num_rows for number in range(groups.num_row_groups)] == [32, 32, 32, 4]
+
+
+def test_a_damaged_chunk_of_the_labels_is_named(workspace: str, embedding: str) -> None:
+    labels = f"{workspace}/labels"
+    arrays.create_array(labels, shape=(2500,), dtype=np.int64, shard_rows=1000)[:] = np.arange(2500)
+    urls.write_bytes(f"{labels}/c/1", b"torn")
+    reads: list[Callable[[], object]] = [
+        lambda: parquet.to_parquet(embedding, f"{workspace}/map.parquet", labels),
+        lambda: read_classes(labels, 2500),
+    ]
+    for read in reads:
+        with pytest.raises(InputError, match=rf"^{labels}/c/1 \(rows 1000 to 2000\) cannot be read"):
+            read()
 
 
 def test_labels_of_another_length_are_refused(workspace: str, embedding: str) -> None:
