@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.graph import metrics, pivots
 from pumascale.tasks.graph.duplicates import read_duplicates
 from pumascale.tasks.graph.floats import as_floats
-from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, block_tasks, gather, read, scratch_of, write
+from pumascale.tasks.graph.plan import BlockTask, Plan, block_tasks, gather, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays, graph_store, whole
 from pumascale.tasks.storage.errors import InputError
@@ -83,19 +83,20 @@ def _scatter(task: BlockTask, joined: NDArray[np.int32], data: NDArray[Any]) -> 
     write_run(task.plan.scratch("runs", task.name), joined.ravel(), task.plan.n_partitions, content)
 
 
-def collect(plan: Plan, partition: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """A partition's rows, ids ascending and data as in the source, which are written for all that comes later.
+def collect(plan: Plan, partition: int) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.bool_]]:
+    """A partition's rows, ids ascending and data as in the source, and which of them joined it first.
 
-    The ids as a run, those that joined it first before the others, and in the same order the data.
+    They are written for all that comes later: the ids as a run, those that joined it first before the others, and in
+    the same order the data.
     """
     if plan.n_partitions == 1:
         rows = _collect_alone(plan)
-        return rows, gather(plan.source, rows)
+        return rows, gather(plan.source, rows), np.ones(len(rows), bool)
     runs = scratch_of(plan, "runs", block_tasks(plan))
     rows, slot, data = read_runs(runs, partition, ("rows", "slot", "data"))
     write_run(plan.part(partition), slot > 0, 2, {"rows": rows})
     arrays.write_plain(_data_url(plan, partition), data[np.argsort(slot > 0, kind="stable")])
-    return rows, data
+    return rows, data, slot == 0
 
 
 def _collect_alone(plan: Plan) -> NDArray[np.int64]:
@@ -103,13 +104,6 @@ def _collect_alone(plan: Plan) -> NDArray[np.int64]:
     rows = np.flatnonzero(read(plan.scratch("partitions_of"))[:, 0] == 0)
     write_run(plan.part(0), np.zeros(len(rows), int), 2, {"rows": rows})
     return rows
-
-
-def collect_partition(task: PartitionTask) -> dict[str, Any]:
-    """Collect a partition whose neighbours are given."""
-    plan = task.plan
-    rows = _collect_alone(plan) if plan.n_partitions == 1 else collect(plan, task.partition)[0]
-    return {"n_rows": len(rows)}
 
 
 def read_ids(plan: Plan, partition: int) -> NDArray[np.int64]:

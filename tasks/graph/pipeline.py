@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from pumascale.tasks.graph import connectivity, duplicates, partitions, pivots, recall, repair, steps, target, union
-from pumascale.tasks.graph.metrics import disconnection_distance
-from pumascale.tasks.graph.plan import Plan, block_tasks, create_store, gather, make_plan, partition_tasks
+from pumascale.tasks.graph.plan import Plan, block_tasks, create_store, gather, make_plan, partition_tasks, read
 from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays, manifests, urls
 from pumascale.tasks.storage.errors import InputError
@@ -71,8 +70,9 @@ def build(
     plan = as_begun(make_plan(source, place, parameters, worker_memory, n_workers), done)
     create_store(plan)
     plan = partition(plan, done)
+    recall.write_sample(plan)
     if parameters.precomputed_knn:
-        done.run("collect", partitions.collect_partition, partition_tasks(plan))
+        done.run("collect", steps.collect_partition, partition_tasks(plan))
         merged = done.run("precomputed", steps.take_precomputed, block_tasks(plan))
     else:
         done.run("neighbours", steps.local_neighbors, partition_tasks(plan))
@@ -168,7 +168,7 @@ def partition(plan: Plan, done: Steps) -> Plan:
 
 def repair_until(plan: Plan, done: Steps, merged: Results) -> tuple[Results, dict[str, Any]]:
     """Measure the recall, and repair while it is below the target and passes are left."""
-    measure = partial(measure_recall, plan, *exact_neighbors(plan, done))
+    measure = partial(measure_recall, plan, recall.exact_neighbors(plan))
     measured, turn = [done.once("measured-0", measure)], 0
     passes = 0 if plan.parameters.precomputed_knn else plan.parameters.repair_passes
     while measured[-1]["knn_recall"] < plan.parameters.target_recall and turn < passes:
@@ -186,19 +186,9 @@ def repair_until(plan: Plan, done: Steps, merged: Results) -> tuple[Results, dic
     return merged, measured[-1] | {"repair_passes": turn, "knn_recall_by_pass": recalls}
 
 
-def exact_neighbors(plan: Plan, done: Steps) -> tuple[recall.Nearest, np.ndarray[Any, np.dtype[np.int64]]]:
-    """The exact neighbours of sampled rows, and the rows' ids."""
-    parameters = plan.parameters
-    ids = recall.draw_sample(plan.n_rows, parameters.recall_sample, parameters.random_state)
-    ids = ids[gather(plan.scratch("partitions_of"), ids)[:, 0] >= 0]  # rows with NaN have no neighbours
-    recall.write_sample(plan, ids)
-    parts = done.ask("recall", recall.block_candidates, recall.candidate_tasks(plan, len(ids)))
-    limit = disconnection_distance(parameters.metric, parameters.disconnection_distance)
-    return recall.merge_candidates(parts, parameters.n_neighbors, limit), ids
-
-
-def measure_recall(plan: Plan, exact: recall.Nearest, ids: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, Any]:
+def measure_recall(plan: Plan, exact: recall.Nearest) -> dict[str, Any]:
     """Mean recall of the sampled rows with its 95 % interval."""
+    ids = read(plan.scratch("sample_ids"))
     indices, distances = gather(plan.member("knn_indices"), ids), gather(plan.member("knn_dists"), ids)
     mean, interval = recall.mean_and_interval(recall.recall_per_row(exact, indices, distances))
     return {"knn_recall": mean, "knn_recall_interval": list(interval), "knn_recall_sample": len(ids)}

@@ -1,25 +1,37 @@
-"""Measured recall: exact neighbours of a random sample of rows, found block by block, against those in the graph."""
+"""Measured recall: exact neighbours of a random sample of rows, against those in the graph.
 
-from collections.abc import Sequence
+Every partition looks for them among the rows that joined it first, when it has these in memory for their neighbours.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import exact
-from pumascale.tasks.graph.metrics import distance_block, distances_of_squares, points_of_squares
-from pumascale.tasks.graph.plan import BlockTask, Plan, gather, read
+from pumascale.tasks.graph.metrics import (
+    disconnection_distance,
+    distance_block,
+    distances_of_squares,
+    points_of_squares,
+)
+from pumascale.tasks.graph.plan import Plan, gather, partition_tasks, read, scratch_of
+from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays
 
-MOST_VALUES = 2**24  # of a block's rows, and of their distances to the sample: 64 MB
+MOST_VALUES = 2**24  # distances to the sample at once: 64 MB
+RUNS_AT_ONCE = 64
+COLUMNS = ("ids", "distances")
 
 Nearest = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
-def candidate_tasks(plan: Plan, n_sampled: int) -> list[BlockTask]:
-    """Tasks of as many rows as fit, since each begins its lists anew."""
-    blocks = arrays.row_blocks(plan.n_rows, max(1, MOST_VALUES // max(plan.n_features, n_sampled)))
-    return [BlockTask(plan, start, stop) for start, stop in blocks]
+def write_sample(plan: Plan) -> None:
+    """Draw the sample and bring its rows together, so that no task gathers them from all over the source."""
+    ids = draw_sample(plan.n_rows, plan.parameters.recall_sample, plan.parameters.random_state)
+    # Rows with NaN, and those that an equal row stands for, joined no partition: they have no neighbours.
+    ids = ids[gather(plan.scratch("partitions_of"), ids)[:, 0] >= 0]
+    arrays.write_whole(plan.scratch("sample_ids"), ids)
+    arrays.write_whole(plan.scratch("sample"), gather(plan.source, ids).astype(np.float32).reshape(len(ids), -1))
 
 
 def draw_sample(n_rows: int, size: int, random_state: int) -> NDArray[np.int64]:
@@ -28,29 +40,35 @@ def draw_sample(n_rows: int, size: int, random_state: int) -> NDArray[np.int64]:
     return np.sort(generator.choice(n_rows, min(size, n_rows), replace=False))
 
 
-def write_sample(plan: Plan, ids: NDArray[np.int64]) -> None:
-    """Bring the sampled rows together, so that no block's task gathers them from all over the source."""
-    arrays.write_whole(plan.scratch("sample_ids"), ids)
-    arrays.write_whole(plan.scratch("sample"), gather(plan.source, ids).astype(np.float32).reshape(len(ids), -1))
+def write_candidates(plan: Plan, name: str, ids: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
+    """Write which of these rows are nearest to each sampled row, as one run of (sample, n_neighbors)."""
+    found, distances = nearest_rows(read(plan.scratch("sample")), rows, plan.parameters)
+    found = ids[found]
+    distances[found == read(plan.scratch("sample_ids"))[:, None]] = np.inf  # the row itself
+    missing = ((0, 0), (0, plan.parameters.n_neighbors - found.shape[1]))
+    padded = np.pad(found, missing), np.pad(distances, missing, constant_values=np.inf)
+    write_run(plan.scratch("exact", name), np.zeros(len(found), int), 1, dict(zip(COLUMNS, padded, strict=True)))
 
 
-def block_candidates(task: BlockTask) -> Nearest:
-    """Ids and distances of the block's rows nearest to each sampled row, (sample, <= n_neighbors)."""
-    plan, parameters = task.plan, task.plan.parameters
-    rows = arrays.read_rows(arrays.open_array(plan.source), task.start, task.stop)
-    # Rows with NaN, and those that an equal row stands for, joined no partition.
-    joined = read(plan.scratch("partitions_of"), slice(task.start, task.stop))[:, 0] >= 0
-    rows, ids = rows.reshape(len(rows), -1)[joined], np.arange(task.start, task.stop)[joined]
-    found, distances = nearest_rows(read(plan.scratch("sample")), rows, parameters)
-    distances[ids[found] == read(plan.scratch("sample_ids"))[:, None]] = np.inf  # the row itself
-    return ids[found], distances
+def exact_neighbors(plan: Plan) -> Nearest:
+    """The exact neighbours of the sampled rows, (sample, n_neighbors - 1), ascending; inf where there is none."""
+    count, parameters = plan.parameters.n_neighbors - 1, plan.parameters
+    n_sampled = len(read(plan.scratch("sample_ids")))
+    nearest = _nothing(n_sampled)
+    runs = scratch_of(plan, "exact", partition_tasks(plan))
+    for first, last in arrays.row_blocks(len(runs), RUNS_AT_ONCE):
+        parts = (part.reshape(last - first, n_sampled, count + 1) for part in read_runs(runs[first:last], 0, COLUMNS))
+        nearest = _best(*_side_by_side(nearest, *zip(*parts, strict=True)), count)
+    limit = disconnection_distance(parameters.metric, parameters.disconnection_distance)
+    nearest[1][nearest[1] >= limit] = np.inf
+    return nearest
 
 
 def nearest_rows(queries: NDArray[np.float32], rows: NDArray[np.float32], parameters: GraphParameters) -> Nearest:
     """The n_neighbors nearest rows to each query, fewer where there are none, in any order."""
     metric, count = parameters.metric, min(parameters.n_neighbors, len(rows))
-    points = points_of_squares(metric, queries, rows)
-    if points is None or count == 0:
+    points = points_of_squares(metric, queries, rows) if count else None
+    if points is None:
         return _by_distances(queries, rows, parameters, count)
     (found, squared), unsure = exact.nearest_to(points[0], points[1], count)
     nearest = found.astype(np.int64), distances_of_squares(squared, metric)
@@ -62,16 +80,21 @@ def nearest_rows(queries: NDArray[np.float32], rows: NDArray[np.float32], parame
 def _by_distances(
     queries: NDArray[np.float32], rows: NDArray[np.float32], parameters: GraphParameters, count: int
 ) -> Nearest:
-    distances = distance_block(queries, rows, parameters.metric, parameters.metric_kwds)
-    return _best(np.broadcast_to(np.arange(len(rows)), distances.shape), distances, count)
+    nearest = _nothing(len(queries))
+    for start, stop in arrays.row_blocks(len(rows), max(1, MOST_VALUES // max(1, len(queries)))):
+        distances = distance_block(queries, rows[start:stop], parameters.metric, parameters.metric_kwds)
+        ids = np.broadcast_to(np.arange(start, stop), distances.shape)
+        nearest = _best(*_side_by_side(nearest, (ids, distances)), count)
+    return nearest
 
 
-def merge_candidates(parts: Sequence[Nearest], n_neighbors: int, limit: float) -> Nearest:
-    """The nearest over all blocks, (sample, n_neighbors - 1), ascending; inf from the disconnection distance on."""
-    ids = np.concatenate([part[0] for part in parts], axis=1)
-    distances = np.concatenate([part[1] for part in parts], axis=1)
-    distances[distances >= limit] = np.inf
-    return _best(ids, distances, n_neighbors - 1)
+def _nothing(n_sampled: int) -> Nearest:
+    return np.empty((n_sampled, 0), np.int64), np.empty((n_sampled, 0), np.float32)
+
+
+def _side_by_side(*parts: Nearest) -> Nearest:
+    ids, distances = zip(*parts, strict=True)
+    return np.concatenate(ids, axis=1), np.concatenate(distances, axis=1)
 
 
 def _best(ids: NDArray[np.int64], distances: NDArray[np.float32], count: int) -> Nearest:

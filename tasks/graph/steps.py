@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pumascale.tasks.graph import exact, knn, metrics
+from pumascale.tasks.graph import exact, knn, metrics, recall
 from pumascale.tasks.graph.partitions import collect, flat
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, partition_tasks, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_run
@@ -14,12 +14,24 @@ from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
 
 
+def collect_partition(task: PartitionTask) -> dict[str, Any]:
+    """Collect a partition whose neighbours are given."""
+    return {"n_rows": len(_collected(task)[0])}
+
+
+def _collected(task: PartitionTask) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Ids and data of a partition's rows, in which the sample's neighbours are looked for as well."""
+    ids, rows, is_own = collect(task.plan, task.partition)
+    data = flat(rows)
+    del rows
+    recall.write_candidates(task.plan, task.name, ids[is_own], data[is_own])
+    return ids, data
+
+
 def local_neighbors(task: PartitionTask) -> dict[str, Any]:
     """Collect a partition's rows, and find their neighbours among themselves, with global ids, into scratch."""
     plan, parameters = task.plan, task.plan.parameters
-    ids, rows = collect(plan, task.partition)
-    data = flat(rows)
-    del rows
+    ids, data = _collected(task)
     (indices, distances), cells = knn.nearest_neighbors(
         data,
         min(parameters.n_neighbors, len(ids)),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pumascale.tasks.graph import pipeline, repair, steps
+from pumascale.tasks.graph import pipeline, recall, repair, steps
 from pumascale.tasks.graph.plan import Plan, block_tasks, create_store, make_plan, partition_tasks
 from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays
@@ -29,6 +29,7 @@ def begun(tmp_path: Path, rows: NDArray[np.float32]) -> Plan:
     create_store(plan)
     done = pipeline.Steps(place, map, lambda *_: None)
     plan = pipeline.partition(plan, done)
+    recall.write_sample(plan)
     done.run("neighbours", steps.local_neighbors, partition_tasks(plan))
     done.run("merge", steps.merge_neighbors, block_tasks(plan))
     return plan
