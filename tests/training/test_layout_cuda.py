@@ -30,7 +30,7 @@ from tests.training.test_layout_cuda import OPTIONS, ring
 def held(epoch, places):
     places[:10] = 0
 
-adjacency, start = ring(200, block_rows=150)
+adjacency, start = ring(80, block_rows=60)
 layout.has_cuda = lambda: False
 by_cores = layout.lay_out(start, adjacency, OPTIONS, held)
 layout.has_cuda = lambda: True
