@@ -2,8 +2,8 @@
 
     sample -> pivots, each the middle of a neighbourhood -> groups of pivots of equal weight: the partitions
 
-Balance comes from the sample: several pivots per partition are bisected into groups of equal numbers of sampled rows,
-so no partition is small, none is skipped, and the largest is near the average.
+Balance comes from the sample: several pivots per partition are bisected into groups that equally many sampled rows may
+join, so no partition is small, none is skipped, and the largest is near the average.
 
 A row joins the partitions of its nearest pivots, `overlap` at most: one if it lies well inside, more at a border.
 """
@@ -47,8 +47,10 @@ def choose_pivots(task: PartitionTask) -> dict[str, Any]:
     arrays.write_whole(plan.scratch("axes"), axes)
     sample, metric = _as_compared(sample, metric, axes)
     pivots = kmeans.choose_centers(sample, count, metric, seed, steps=KMEANS_STEPS, n_threads=n_threads)
-    nearest = kmeans.nearest_centers(sample, pivots, metric, plan.parameters.metric_kwds, 1, n_threads)[:, 0]
-    weights = np.bincount(nearest, minlength=len(pivots)).astype(np.float64) + 1e-3
+    near = kmeans.nearest_centers(
+        sample, pivots, metric, plan.parameters.metric_kwds, _n_joined(plan, pivots), n_threads
+    )
+    weights = np.bincount(near[near >= 0], minlength=len(pivots)).astype(np.float64) + 1e-3
     with threadpool_limits(1, "blas"):  # with more threads it may round otherwise
         groups = group_pivots(pivots, weights, plan.n_partitions)
     order = np.argsort(groups, kind="stable")
@@ -80,6 +82,10 @@ def _read_sample(plan: Plan) -> NDArray[np.float32]:
     parts = [arrays.read_rows(array, int(at), min(int(at) + step, plan.n_rows)) for at in chosen]
     sample = np.concatenate([part.reshape(len(part), -1) for part in parts])
     return sample[finite_rows(sample)]
+
+
+def _n_joined(plan: Plan, pivots: NDArray[np.float32]) -> int:
+    return min(max(N_JOINED, plan.overlap), len(pivots))
 
 
 def group_pivots(pivots: NDArray[np.float32], weights: NDArray[np.float64], n_groups: int) -> NDArray[np.int64]:
@@ -118,8 +124,7 @@ def nearest_partitions(plan: Plan, rows: NDArray[np.float32]) -> NDArray[np.int3
     pivots, groups = read(plan.scratch("pivots")), read(plan.scratch("groups"))
     rows, metric = _as_compared(rows, plan.parameters.metric, read(plan.scratch("axes")))
     kwds = plan.parameters.metric_kwds
-    count = min(max(N_JOINED, plan.overlap), len(pivots))
-    near = kmeans.nearest_centers(rows, pivots, metric, kwds, count, plan.n_threads)
+    near = kmeans.nearest_centers(rows, pivots, metric, kwds, _n_joined(plan, pivots), plan.n_threads)
     return _first_distinct(groups[near], plan.overlap)
 
 
