@@ -19,7 +19,7 @@ from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import arrays
 
 MOST_VALUES = 2**24  # distances to the sample at once: 64 MB
-RUNS_AT_ONCE = 64
+CANDIDATES_AT_ONCE = 2**20  # 12 MB
 COLUMNS = ("ids", "distances")
 
 Nearest = tuple[NDArray[np.int64], NDArray[np.float32]]
@@ -56,7 +56,7 @@ def exact_neighbors(plan: Plan) -> Nearest:
     n_sampled = len(read(plan.scratch("sample_ids")))
     nearest = _nothing(n_sampled)
     runs = scratch_of(plan, "exact", partition_tasks(plan))
-    for first, last in arrays.row_blocks(len(runs), RUNS_AT_ONCE):
+    for first, last in arrays.row_blocks(len(runs), max(1, CANDIDATES_AT_ONCE // max(1, n_sampled * (count + 1)))):
         parts = (part.reshape(last - first, n_sampled, count + 1) for part in read_runs(runs[first:last], 0, COLUMNS))
         nearest = _best(*_side_by_side(nearest, *zip(*parts, strict=True)), count)
     limit = disconnection_distance(parameters.metric, parameters.disconnection_distance)

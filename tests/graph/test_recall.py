@@ -32,10 +32,11 @@ def expected(rows: NDArray[np.float32], ids: NDArray[np.int64], metric: str) -> 
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
-@pytest.mark.parametrize("n_partitions", [1, 7, 70])  # of 70 runs 64 are read at once
+@pytest.mark.parametrize("n_partitions", [1, 7, 30])
 def test_partitions_find_the_exact_neighbours_of_the_sample(
-    tmp_path: Path, digits: NDArray[np.float32], n_partitions: int, metric: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: NDArray[np.float32], n_partitions: int, metric: str
 ) -> None:
+    monkeypatch.setattr(recall, "CANDIDATES_AT_ONCE", 8 * 1500)  # of eight partitions
     asked = GraphParameters(n_partitions=n_partitions, metric=metric, recall_sample=100)
     plan = collected(tmp_path, digits, asked)
     (found, distances), ids = recall.exact_neighbors(plan), read(plan.scratch("sample_ids"))
