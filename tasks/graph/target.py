@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import fuzzy
@@ -26,7 +27,7 @@ from pumascale.tasks.graph.union import (
     with_guests,
 )
 from pumascale.tasks.parameters import GraphParameters
-from pumascale.tasks.storage import arrays, graph_store, urls
+from pumascale.tasks.storage import arrays, graph_store, sources, urls
 from pumascale.tasks.storage.graph_store import Partition
 
 CATEGORICAL = "categorical"
@@ -62,10 +63,16 @@ def meet_categories(task: PartitionTask) -> dict[str, Any]:
     """Weaken a partition's edges between categories, and a little those of rows whose category is unknown."""
     plan = task.plan
     edges = graph_store.read_partition(plan.scratch("unsupervised"), task.partition)
-    labels = gather(str(plan.parameters.labels), edges.rows)
+    labels = read_labels(str(plan.parameters.labels), edges.rows)
     factors = category_factors(labels, edges.head, edges.tail, plan.parameters.target_weight)
     weight = (edges.weight * factors).astype(np.float32)
     return _note_met(task, replace(edges, weight=weight), weight)
+
+
+def read_labels(url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
+    """The labels of the rows `ids`, in their order."""
+    once, at = np.unique(ids, return_inverse=True)
+    return np.asarray(arrays.read_ids(sources.open_labels(url), once)[at])
 
 
 def category_factors(
@@ -103,9 +110,14 @@ def restore_partition(task: PartitionTask) -> dict[str, Any]:
     return {"n_edges": len(weight), "heaviest": heaviest(weight)}
 
 
+def open_target(parameters: GraphParameters) -> zarr.Array[Any]:
+    """The numbers of a continuous target; a chunk of fill values need not be there, as with other labels."""
+    return sources.find_array(str(parameters.labels), arrays.open_filled)
+
+
 def copy_target(task: BlockTask) -> dict[str, Any]:
     """A block of a continuous target as rows, (n, 1) for one value each."""
-    rows = read(str(task.plan.parameters.labels), slice(task.start, task.stop)).astype(np.float32)
+    rows = arrays.read_rows(open_target(task.plan.parameters), task.start, task.stop)
     write(task.plan.scratch("target"), task.start, rows.reshape(len(rows), -1))
     return {"n_rows": len(rows)}
 

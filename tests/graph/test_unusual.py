@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from numpy.typing import NDArray
 
-from pumascale.tasks.graph import knn, pipeline
+from pumascale.tasks.graph import checks, knn, pipeline
 from pumascale.tasks.parameters import MOST_SEED, GraphParameters
-from tests.graph.conftest import write_rows
+from tests.graph.conftest import assert_same, read_graph, write_rows
 
 
 def test_the_largest_seed_serves_every_partition(
@@ -26,3 +27,18 @@ def test_the_largest_seed_serves_every_partition(
     pipeline.build(write_rows(tmp_path, digits[:600]), str(tmp_path / "graph"), asked, run=map)
     for seed in seeds:
         np.random.RandomState(seed)  # what pynndescent makes of it
+
+
+@pytest.mark.parametrize("target_metric", ["categorical", "euclidean"])
+def test_labels_that_zarr_left_out_as_fill_values_are_labels(
+    tmp_path: Path, digits: NDArray[np.float32], target_metric: str
+) -> None:
+    """Zarr writes no chunk of zeros, and labels are sorted more often than not."""
+    source, labels, graphs = write_rows(tmp_path, digits[:300]), np.repeat([0.0, 1, 2], 100), []
+    for name, left_out in (("whole", False), ("sparse", True)):
+        url, place = str(tmp_path / name), str(tmp_path / f"graph-{name}")
+        zarr.create_array(url, data=labels, chunks=(50,), config={"write_empty_chunks": not left_out})
+        asked = GraphParameters(recall_sample=100, labels=url, target_metric=target_metric, n_partitions=3)
+        checks.check(source, asked)
+        graphs.append(read_graph(place, pipeline.build(source, place, asked, run=map)))
+    assert_same(*graphs)
