@@ -116,8 +116,9 @@ def open_target(parameters: GraphParameters) -> zarr.Array[Any]:
 
 
 def copy_target(task: BlockTask) -> dict[str, Any]:
-    """A block of a continuous target as rows, (n, 1) for one value each."""
+    """A block of a continuous target as rows, (n, 1) for one value each; rows that joined no partition have none."""
     rows = arrays.read_rows(open_target(task.plan.parameters), task.start, task.stop)
+    rows[read(task.plan.scratch("partitions_of"), slice(task.start, task.stop))[:, 0] < 0] = np.nan
     write(task.plan.scratch("target"), task.start, rows.reshape(len(rows), -1))
     return {"n_rows": len(rows)}
 

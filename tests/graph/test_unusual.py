@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.graph import checks, knn, pipeline
 from pumascale.tasks.parameters import MOST_SEED, GraphParameters
+from pumascale.tasks.storage import arrays
 from tests.graph.conftest import assert_same, read_graph, write_rows
 
 
@@ -41,4 +42,18 @@ def test_labels_that_zarr_left_out_as_fill_values_are_labels(
         asked = GraphParameters(recall_sample=100, labels=url, target_metric=target_metric, n_partitions=3)
         checks.check(source, asked)
         graphs.append(read_graph(place, pipeline.build(source, place, asked, run=map)))
+    assert_same(*graphs)
+
+
+def test_equal_rows_have_one_target_among_neighbours(tmp_path: Path, digits: NDArray[np.float32]) -> None:
+    """Those that the first stands for have no place in the graph of the target either, as in umap-learn."""
+    rows, target, graphs = digits[:200], np.random.default_rng(0).normal(size=200).astype(np.float32), []
+    for name, times in (("once", 1), ("often", 12)):
+        source = write_rows(tmp_path / name, np.tile(rows, (times, 1)))
+        arrays.write_whole(str(tmp_path / name / "labels"), np.tile(target, times))
+        asked = GraphParameters(
+            recall_sample=100, labels=str(tmp_path / name / "labels"), target_metric="euclidean", unique=True
+        )
+        place = str(tmp_path / name / "graph")
+        graphs.append(read_graph(place, pipeline.build(source, place, asked, run=map))[:200, :200])
     assert_same(*graphs)
