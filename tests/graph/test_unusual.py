@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.graph import checks, knn, pipeline
 from pumascale.tasks.parameters import MOST_SEED, GraphParameters
 from pumascale.tasks.storage import arrays
+from pumascale.tasks.storage.errors import InputError
 from tests.graph.conftest import assert_same, read_graph, write_rows
 
 
@@ -57,3 +58,23 @@ def test_equal_rows_have_one_target_among_neighbours(tmp_path: Path, digits: NDA
         place = str(tmp_path / name / "graph")
         graphs.append(read_graph(place, pipeline.build(source, place, asked, run=map))[:200, :200])
     assert_same(*graphs)
+
+
+def test_fewer_different_rows_than_neighbours_are_refused(tmp_path: Path, digits: NDArray[np.float32]) -> None:
+    """Each would miss some, and by umap-learn's formulas all edges would be of weight 1."""
+    source = write_rows(tmp_path, np.tile(digits[:15], (20, 1)))
+    with pytest.raises(InputError, match=r"15 rows .* too few for graph.n_neighbors=15"):
+        pipeline.build(source, str(tmp_path / "graph"), GraphParameters(unique=True), run=map)
+
+
+@pytest.mark.parametrize(("n_neighbors", "n_known"), [(400, 300), (15, 12)])
+def test_a_target_of_too_few_rows_is_refused(
+    tmp_path: Path, digits: NDArray[np.float32], n_neighbors: int, n_known: int
+) -> None:
+    labels = np.where(np.arange(300) < n_known, np.arange(300), np.nan)
+    arrays.write_whole(str(tmp_path / "labels"), labels)
+    asked = GraphParameters(
+        labels=str(tmp_path / "labels"), target_metric="euclidean", target_n_neighbors=n_neighbors, recall_sample=100
+    )
+    with pytest.raises(InputError, match=rf"{n_known} rows .* graph.target_n_neighbors"):
+        pipeline.build(write_rows(tmp_path, digits[:300]), str(tmp_path / "graph"), asked, run=map)
