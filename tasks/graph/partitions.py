@@ -40,6 +40,7 @@ def assign_block(task: BlockTask) -> dict[str, Any]:
     if not plan.parameters.precomputed_knn:
         metrics.check_values(plan.parameters.metric, rows if finite.all() else rows[finite], plan.source)
     rows[~finite] = 0  # stands in for NaN in the distances; such a row joins nothing below
+    metrics.check_squares(rows, plan.source)
     nearest = np.zeros((len(rows), 1), np.int32) if plan.n_partitions == 1 else pivots.nearest_partitions(plan, rows)
     del rows
     nearest[~finite] = -1

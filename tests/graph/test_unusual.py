@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pumascale.tasks.graph import checks, knn, pipeline
 from pumascale.tasks.parameters import MOST_SEED, GraphParameters
 from pumascale.tasks.storage import arrays
-from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.errors import InputError, ValuesError
 from tests.graph.conftest import assert_same, read_graph, write_rows
 
 
@@ -78,3 +78,22 @@ def test_a_target_of_too_few_rows_is_refused(
     )
     with pytest.raises(InputError, match=rf"{n_known} rows .* graph.target_n_neighbors"):
         pipeline.build(write_rows(tmp_path, digits[:300]), str(tmp_path / "graph"), asked, run=map)
+
+
+@pytest.mark.parametrize("scale", [1e-17, 1e-26])
+def test_angles_do_not_depend_on_the_scale(tmp_path: Path, digits: NDArray[np.float32], scale: float) -> None:
+    """Spectra in units of physics: squares of such values are no numbers of 32 bits."""
+    rows = digits[:300] * np.random.default_rng(0).uniform(0.1, 10, (300, 1)).astype(np.float32)
+    unit, _ = knn.nearest_neighbors(rows, 15, "cosine", {}, angular_rp_forest=False, random_state=1)
+    tiny = (rows * scale).astype(np.float32)
+    found, _ = knn.nearest_neighbors(tiny, 15, "cosine", {}, angular_rp_forest=False, random_state=1)
+    np.testing.assert_allclose(found[1], unit[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("n_partitions", [1, 3])
+def test_values_whose_squares_are_no_numbers_are_refused(
+    tmp_path: Path, digits: NDArray[np.float32], n_partitions: int
+) -> None:
+    source = write_rows(tmp_path, digits[:300] * np.float32(1e20))
+    with pytest.raises(ValuesError, match=r"such as 1.6e\+21, .* divide"):
+        pipeline.build(source, str(tmp_path / "graph"), GraphParameters(n_partitions=n_partitions), run=map)
