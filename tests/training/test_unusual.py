@@ -1,0 +1,33 @@
+"""Unusual but legal data in training: scales and numbers of rows that most data do not have."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pumascale.tasks.training.prototypes import prototype_encoder
+from pumascale.tasks.training.trained import flat_rows
+
+
+@pytest.mark.parametrize("metric", ["cosine", "correlation"])
+@pytest.mark.parametrize("scale", [1e-17, 1e-26])
+def test_an_angular_metric_forgets_any_length(digits: NDArray[np.float32], metric: str, scale: float) -> None:
+    flat, tiny = flat_rows(digits, metric), (digits * scale).astype(np.float32)
+    np.testing.assert_allclose(flat_rows(tiny, metric), flat, atol=1e-5)
+    encoder = prototype_encoder((64,), 2, 100, metric, 1.0)
+    layer = encoder.get_layer("prototypes")
+    layer.set_keys(flat[:100])
+    layer.set_values(np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32))
+    np.testing.assert_allclose(encoder.predict(tiny, verbose=0), layer(flat), atol=1e-2)
+
+
+@pytest.mark.parametrize("scale", [2.0**-20, 2.0**-50, 2.0**55])
+def test_a_row_attends_alike_whatever_the_scale(scale: float) -> None:
+    """Also beside keys that only fill a group up, which nothing may be near to."""
+    rows = np.random.default_rng(0).normal(size=(1130, 20)).astype(np.float32)
+    layer = prototype_encoder((20,), 2, 1030, "euclidean", 1.0).get_layer("prototypes")
+    layer.set_keys(rows[:1030])
+    chosen, weight = layer.attend(rows[1030:])
+    scaled = rows * np.float32(scale)
+    layer.set_keys(scaled[:1030])
+    np.testing.assert_array_equal(layer.attend(scaled[1030:])[0], chosen)
+    np.testing.assert_allclose(layer.attend(scaled[1030:])[1], weight, atol=1e-6)
