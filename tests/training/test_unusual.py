@@ -1,11 +1,16 @@
 """Unusual but legal data in training: scales and numbers of rows that most data do not have."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import zarr
 from numpy.typing import NDArray
 
+from pumascale.tasks.training.fit import fit
 from pumascale.tasks.training.prototypes import prototype_encoder
 from pumascale.tasks.training.trained import flat_rows
+from tests.training.conftest import short, store
 
 
 @pytest.mark.parametrize("metric", ["cosine", "correlation"])
@@ -31,3 +36,18 @@ def test_a_row_attends_alike_whatever_the_scale(scale: float) -> None:
     layer.set_keys(scaled[:1030])
     np.testing.assert_array_equal(layer.attend(scaled[1030:])[0], chosen)
     np.testing.assert_allclose(layer.attend(scaled[1030:])[1], weight, atol=1e-6)
+
+
+@pytest.mark.parametrize(("n_bad", "validation_split"), [(0, 0.0), (40, 0.1)])
+def test_a_decoder_of_a_layout_needs_neither_held_out_rows_nor_all_rows_finite(
+    tmp_path: Path, digits: NDArray[np.float32], n_bad: int, validation_split: float
+) -> None:
+    place = store(tmp_path, digits[: 300 - n_bad])
+    source = zarr.open_array(place.source)
+    source.append(np.full((n_bad, 64), np.nan, np.float32))  # without edges, as graph.non_finite=skip leaves them
+    asked = short(
+        encoder="prototypes", n_epochs=5, validation_split=validation_split, parametric_reconstruction=True, patience=1
+    )
+    manifest = fit(place.source, place.graph, str(tmp_path / "model"), asked)
+    assert np.isfinite(manifest["history"]["reconstruction"]).all()
+    assert ("val_reconstruction" in manifest["history"]) == (validation_split > 0)
