@@ -189,8 +189,7 @@ def repair_until(plan: Plan, done: Steps, merged: Results) -> tuple[Results, dic
 def exact_neighbors(plan: Plan, done: Steps) -> tuple[recall.Nearest, np.ndarray[Any, np.dtype[np.int64]]]:
     """The exact neighbours of sampled rows, and the rows' ids."""
     parameters = plan.parameters
-    ids = recall.draw_sample(plan.n_rows, parameters.recall_sample, parameters.random_state)
-    ids = ids[gather(plan.scratch("partitions_of"), ids)[:, 0] >= 0]  # rows with NaN have no neighbours
+    ids = recall.draw_joined(plan)
     recall.write_sample(plan, ids)
     parts = done.ask("recall", recall.block_candidates, recall.candidate_tasks(plan, len(ids)))
     limit = disconnection_distance(parameters.metric, parameters.disconnection_distance)

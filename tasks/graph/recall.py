@@ -28,6 +28,17 @@ def draw_sample(n_rows: int, size: int, random_state: int) -> NDArray[np.int64]:
     return np.sort(generator.choice(n_rows, min(size, n_rows), replace=False))
 
 
+def draw_joined(plan: Plan) -> NDArray[np.int64]:
+    """Ids of the rows to measure: those drawn that joined a partition, out of more draws where few did."""
+    size = asked = plan.parameters.recall_sample
+    while True:
+        ids = draw_sample(plan.n_rows, size, plan.parameters.random_state)
+        ids = ids[gather(plan.scratch("partitions_of"), ids)[:, 0] >= 0]
+        if 10 * len(ids) >= asked or size >= plan.n_rows:
+            return ids
+        size *= 8
+
+
 def write_sample(plan: Plan, ids: NDArray[np.int64]) -> None:
     """Bring the sampled rows together, so that no block's task gathers them from all over the source."""
     arrays.write_whole(plan.scratch("sample_ids"), ids)

@@ -97,3 +97,11 @@ def test_values_whose_squares_are_no_numbers_are_refused(
     source = write_rows(tmp_path, digits[:300] * np.float32(1e20))
     with pytest.raises(ValuesError, match=r"such as 1.6e\+21, .* divide"):
         pipeline.build(source, str(tmp_path / "graph"), GraphParameters(n_partitions=n_partitions), run=map)
+
+
+def test_the_recall_of_few_rows_among_their_copies_is_measured(tmp_path: Path, digits: NDArray[np.float32]) -> None:
+    source = write_rows(tmp_path, np.tile(digits[:40], (300, 1)))
+    asked = GraphParameters(n_neighbors=5, unique=True, recall_sample=50)
+    manifest = pipeline.build(source, str(tmp_path / "graph"), asked, run=map)
+    assert manifest["knn_recall"] == 1
+    assert manifest["knn_recall_sample"] >= 5
