@@ -31,7 +31,7 @@ from pumascale.tasks.storage import arrays, graph_store, sources, urls
 from pumascale.tasks.storage.graph_store import Partition
 
 CATEGORICAL = "categorical"
-UNKNOWN = -1  # the label of a row without one
+UNKNOWN = -1  # the label of a row without one, as is NaN
 UNKNOWN_DISTANCE = 1.0
 NO_EDGE = 1e-8  # the strengths that an edge missing on one side has at least, and at most on the target's
 NO_TARGET_EDGE = 1e-4
@@ -82,11 +82,11 @@ def category_factors(
 
     Source: ``umap.umap_.fast_intersection``.
     """
-    at_head, at_tail = labels[head], labels[tail]
-    apart = np.where(at_head == at_tail, 1.0, np.exp(-far_distance(target_weight)))
+    apart = np.where(labels[head] == labels[tail], 1.0, np.exp(-far_distance(target_weight)))
     if labels.dtype.kind not in "iuf":
         return apart
-    return np.where((at_head == UNKNOWN) | (at_tail == UNKNOWN), np.exp(-UNKNOWN_DISTANCE), apart)
+    is_unknown = (labels == UNKNOWN) | np.isnan(labels)
+    return np.where(is_unknown[head] | is_unknown[tail], np.exp(-UNKNOWN_DISTANCE), apart)
 
 
 def _note_met(task: PartitionTask, edges: Partition, backward: NDArray[np.float32]) -> dict[str, Any]:
