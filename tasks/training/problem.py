@@ -141,11 +141,13 @@ def resident_edges(problem: Problem) -> Edges:
 
 
 def read_landmarks(parameters: TrainingParameters) -> NDArray[np.float32] | None:
-    """The given places, if any."""
+    """The given places, if any; all NaN for a row that is not held on every axis."""
     if parameters.landmark_positions is None:
         return None
     array = sources.open_source(parameters.landmark_positions)
-    return np.asarray(arrays.read_rows(array, 0, array.shape[0]))
+    places = np.array(arrays.read_rows(array, 0, array.shape[0]))
+    places[~np.isfinite(places).all(axis=1)] = np.nan
+    return places
 
 
 def validation_edges(problem: Problem, parameters: TrainingParameters, batch_size: int) -> Edges:

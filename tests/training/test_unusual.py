@@ -8,6 +8,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pumascale.tasks.training.fit import fit
+from pumascale.tasks.training.problem import read_landmarks
 from pumascale.tasks.training.prototypes import prototype_encoder
 from pumascale.tasks.training.trained import flat_rows
 from tests.training.conftest import short, store
@@ -51,3 +52,11 @@ def test_a_decoder_of_a_layout_needs_neither_held_out_rows_nor_all_rows_finite(
     manifest = fit(place.source, place.graph, str(tmp_path / "model"), asked)
     assert np.isfinite(manifest["history"]["reconstruction"]).all()
     assert ("val_reconstruction" in manifest["history"]) == (validation_split > 0)
+
+
+def test_a_row_that_is_held_in_part_is_free(tmp_path: Path) -> None:
+    """As in training by gradients; a layout held it on one axis, or sent it to infinity."""
+    wanted = np.array([[1, 2], [np.nan, 3], [4, np.inf]], np.float32)
+    zarr.create_array(str(tmp_path / "places"), data=wanted)
+    held = read_landmarks(short(landmark_positions=str(tmp_path / "places")))
+    np.testing.assert_array_equal(held, [[1, 2], [np.nan] * 2, [np.nan] * 2])
