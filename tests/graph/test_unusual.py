@@ -1,5 +1,6 @@
 """Unusual but legal: seeds, labels, scales and numbers of rows that most data do not have."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import zarr
 from numpy.typing import NDArray
 
-from pumascale.tasks.graph import checks, knn, pipeline
+from pumascale.tasks.graph import checks, knn, pipeline, recall
 from pumascale.tasks.parameters import MOST_SEED, GraphParameters
 from pumascale.tasks.storage import arrays
 from pumascale.tasks.storage.errors import InputError, ValuesError
@@ -105,3 +106,14 @@ def test_the_recall_of_few_rows_among_their_copies_is_measured(tmp_path: Path, d
     manifest = pipeline.build(source, str(tmp_path / "graph"), asked, run=map)
     assert manifest["knn_recall"] == 1
     assert manifest["knn_recall_sample"] >= 5
+
+
+def test_the_recall_of_a_thousand_neighbours_takes_no_memory_of_their_pairs() -> None:
+    ids = np.tile(np.arange(1000), (100, 1))
+    distances = ids.astype(np.float32)
+    tracemalloc.start()
+    recalls = recall.recall_per_row((ids[:, 1:], distances[:, 1:]), np.roll(ids, -1, axis=1), distances)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_allclose(recalls, 1)
+    assert peak < 20e6  # 100 MB, of 1,000 sampled rows a gigabyte, where each is compared with each
