@@ -7,11 +7,12 @@ import pytest
 import zarr
 from numpy.typing import NDArray
 
+from pumascale.tasks.storage import graph_store
 from pumascale.tasks.training.fit import fit
 from pumascale.tasks.training.problem import read_landmarks
 from pumascale.tasks.training.prototypes import prototype_encoder
 from pumascale.tasks.training.trained import flat_rows
-from tests.training.conftest import short, store
+from tests.training.conftest import short, store, store_edges
 
 
 @pytest.mark.parametrize("metric", ["cosine", "correlation"])
@@ -43,9 +44,9 @@ def test_a_row_attends_alike_whatever_the_scale(scale: float) -> None:
 def test_a_decoder_of_a_layout_needs_neither_held_out_rows_nor_all_rows_finite(
     tmp_path: Path, digits: NDArray[np.float32], n_bad: int, validation_split: float
 ) -> None:
-    place = store(tmp_path, digits[: 300 - n_bad])
-    source = zarr.open_array(place.source)
-    source.append(np.full((n_bad, 64), np.nan, np.float32))  # without edges, as graph.non_finite=skip leaves them
+    edges = graph_store.read_edges(store(tmp_path / "finite", digits[: 300 - n_bad]).graph)
+    rows = np.concatenate([digits[: 300 - n_bad], np.full((n_bad, 64), np.nan, np.float32)])
+    place = store_edges(tmp_path, rows, *edges)  # as graph.non_finite=skip leaves bad rows
     asked = short(
         encoder="prototypes", n_epochs=5, validation_split=validation_split, parametric_reconstruction=True, patience=1
     )
@@ -60,3 +61,17 @@ def test_a_row_that_is_held_in_part_is_free(tmp_path: Path) -> None:
     zarr.create_array(str(tmp_path / "places"), data=wanted)
     held = read_landmarks(short(landmark_positions=str(tmp_path / "places")))
     np.testing.assert_array_equal(held, [[1, 2], [np.nan] * 2, [np.nan] * 2])
+
+
+@pytest.mark.parametrize("encoder", ["prototypes", "mlp"])
+def test_rows_that_came_behind_the_graph_are_none_of_the_training(
+    tmp_path: Path, digits: NDArray[np.float32], encoder: str
+) -> None:
+    """An update would take them for trained ones, and a resumed training would hold other rows out."""
+    place = store(tmp_path, digits[:300])
+    asked, before, after = short(encoder=encoder, n_epochs=5), tmp_path / "before", tmp_path / "after"
+    fit(place.source, place.graph, str(before), asked)
+    zarr.open_array(place.source).append(digits[300:400])
+    manifest = fit(place.source, place.graph, str(after), asked)
+    assert manifest["n_rows"] == 300
+    assert (after / "held_out.npy").read_bytes() == (before / "held_out.npy").read_bytes()
