@@ -70,7 +70,8 @@ class GraphParameters(Group):
     unique: bool = _field(False, "Of equal rows only the first is in the graph; all get its place in the map.")
     isolated: Literal["warn", "error"] = _field("warn", "Rows left without any edge: name them and go on, or stop.")
     labels: URL | None = _field(
-        None, "URL of one label per row that shape the graph (supervised UMAP); -1: not known. None: unsupervised."
+        None,
+        "URL of one label per row that shape the graph (supervised UMAP); -1, NaN: not known. None: unsupervised.",
     )
     target_metric: str = _field(
         "categorical", "'categorical', or the metric of continuous labels: euclidean, manhattan, ..."

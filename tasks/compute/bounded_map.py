@@ -47,7 +47,7 @@ def bounded_map(
             future.release()
             if in_flight is None and count % RECOUNT_EVERY == 0:
                 most = _enough(client)
-            for item in islice(waiting, most - running.count()):
+            for item in islice(waiting, max(0, most - running.count())):
                 running.add(_submit(client, function, item))
     finally:
         client.cancel(list(running.futures), force=True)

@@ -2,7 +2,7 @@
 
 from pumascale.tasks.graph import memory, metrics
 from pumascale.tasks.graph.plan import make_plan
-from pumascale.tasks.graph.target import CATEGORICAL
+from pumascale.tasks.graph.target import CATEGORICAL, open_target
 from pumascale.tasks.parameters import GraphParameters
 from pumascale.tasks.storage import finite, sources, urls
 from pumascale.tasks.storage.errors import InputError
@@ -111,7 +111,7 @@ def _check_target(source: str, labels: str, n_rows: int, parameters: GraphParame
     metrics.check_metric(parameters.target_metric, "graph.target_metric", also=(CATEGORICAL,))
     if parameters.target_n_neighbors in (0, 1):
         raise InputError(f"graph.target_n_neighbors={parameters.target_n_neighbors}: expected -1, or 2 and more.")
-    array = sources.find_array(labels)
+    array = open_target(parameters)
     if array.shape[0] != n_rows or array.dtype.kind not in "fiu":
         raise InputError(
             f"graph.labels: {labels} has shape {array.shape} and dtype {array.dtype}. graph.target_metric="

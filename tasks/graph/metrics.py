@@ -29,6 +29,7 @@ BINARY = {
     "yule",
 }
 CONVERTED = 4096  # rows at once
+SMALL = 1e-15  # norms: the squares of such values lose digits in 32 bits, or are 0
 EUCLIDEAN = {"euclidean", "l2"}
 OF_PRODUCTS = EUCLIDEAN | {"cosine"}  # distances that products of matrices give
 NON_NEGATIVE = {
@@ -121,6 +122,20 @@ def check_values(metric: str, rows: NDArray[Any], source: str) -> None:
         )
 
 
+def check_squares(rows: NDArray[np.float32], source: str) -> None:
+    """Refuse values so large that squared distances between rows are no numbers of 32 bits, whatever the metric.
+
+    Neighbours may be found without them, but a map of them cannot be learned.
+    """
+    with np.errstate(over="ignore"):
+        is_small = np.isfinite(4 * np.einsum("ij,ij->i", rows, rows))
+    if not is_small.all():
+        raise ValuesError(
+            f"{source} has values such as {np.abs(rows[~is_small]).max():.4g}, whose squares are no numbers of "
+            "32 bits. Expected values up to some 1e18: divide all rows by a constant."
+        )
+
+
 def disconnection_distance(metric: str, asked: float | None) -> float:
     """The distance from which on neighbours make no edge: as asked for, or the metric's own bound."""
     return asked if asked is not None else DISCONNECTION_DISTANCES.get(metric, np.inf)
@@ -185,8 +200,10 @@ def _cosine(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(norms > 0, norms, np.float32(1.0)), np.float32)
+    norms = np.linalg.norm(rows, axis=1)
+    tiny = norms < SMALL
+    norms[tiny] = np.linalg.norm(rows[tiny].astype(np.float64), axis=1)
+    return np.asarray(rows / np.where(norms > 0, norms, np.float32(1.0))[:, None], np.float32)
 
 
 @cache

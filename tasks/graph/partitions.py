@@ -16,7 +16,7 @@ from pumascale.tasks.graph.floats import as_floats
 from pumascale.tasks.graph.plan import BlockTask, Plan, block_tasks, gather, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_run
 from pumascale.tasks.storage import arrays, graph_store, whole
-from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.errors import InputError, ValuesError
 from pumascale.tasks.storage.finite import finite_rows, refuse_bad
 
 logger = logging.getLogger("pumascale.graph")
@@ -40,6 +40,7 @@ def assign_block(task: BlockTask) -> dict[str, Any]:
     if not plan.parameters.precomputed_knn:
         metrics.check_values(plan.parameters.metric, rows if finite.all() else rows[finite], plan.source)
     rows[~finite] = 0  # stands in for NaN in the distances; such a row joins nothing below
+    metrics.check_squares(rows, plan.source)
     nearest = np.zeros((len(rows), 1), np.int32) if plan.n_partitions == 1 else pivots.nearest_partitions(plan, rows)
     del rows
     nearest[~finite] = -1
@@ -60,7 +61,13 @@ def check_finite(plan: Plan, assigned: list[dict[str, Any]]) -> None:
 
 
 def check_sizes(plan: Plan, sizes: NDArray[np.int64]) -> None:
-    """Refuse partitions above the bound that was asked for; above one that the memory suggests, warn."""
+    """Refuse partitions above the bound that was asked for, and too few rows; above what memory suggests, warn."""
+    if sizes.max() <= plan.parameters.n_neighbors:
+        raise ValuesError(
+            f"{sizes.max()} rows are left of {plan.source} without those with NaN and, with graph.unique, those that "
+            f"equal another, too few for graph.n_neighbors={plan.parameters.n_neighbors} (of continuous labels: "
+            "graph.target_n_neighbors). Expected more rows than neighbours: lower it."
+        )
     bound = plan.parameters.partition_rows
     if bound is None and sizes.max() > plan.most_rows:
         logger.warning(

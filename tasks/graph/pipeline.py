@@ -213,7 +213,7 @@ def join(plan: Plan, done: Steps, merged: Results, worker_memory: int | None) ->
 def meet_target(plan: Plan, done: Steps, edges: Results, worker_memory: int | None) -> None:
     """Build the graph of a continuous target, and let every partition meet its edges."""
     rows, place = plan.scratch("target"), plan.scratch("target_graph")
-    n_values = int(np.prod(arrays.open_array(str(plan.parameters.labels)).shape[1:]))
+    n_values = int(np.prod(target.open_target(plan.parameters).shape[1:]))
     arrays.create_array(rows, shape=(plan.n_rows, n_values), dtype=np.float32, shard_rows=plan.block_rows)
     done.run("target", target.copy_target, block_tasks(plan))
     asked = target.target_parameters(plan.parameters)

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from pumascale.tasks.graph import kmeans
 from pumascale.tasks.graph.axes import Axes, along, main_axes
-from pumascale.tasks.graph.metrics import points_of_squares
+from pumascale.tasks.graph.metrics import check_squares, points_of_squares
 from pumascale.tasks.graph.plan import PartitionTask, Plan, read
 from pumascale.tasks.storage import arrays, sources
 from pumascale.tasks.storage.finite import check_finite, finite_rows
@@ -40,6 +40,7 @@ def choose_pivots(task: PartitionTask) -> dict[str, Any]:
     sample = _read_sample(plan)
     if len(sample) == 0:
         check_finite(plan.source)
+    check_squares(sample, plan.source)
     count = min(PIVOTS_PER_PARTITION * plan.n_partitions, len(sample))
     metric, seed = plan.parameters.metric, plan.parameters.random_state
     n_threads = replace(plan, n_at_once=1).n_threads  # all others wait for this one task

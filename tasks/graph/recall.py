@@ -27,9 +27,7 @@ Nearest = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 def write_sample(plan: Plan) -> None:
     """Draw the sample and bring its rows together, so that no task gathers them from all over the source."""
-    ids = draw_sample(plan.n_rows, plan.parameters.recall_sample, plan.parameters.random_state)
-    # Rows with NaN, and those that an equal row stands for, joined no partition: they have no neighbours.
-    ids = ids[gather(plan.scratch("partitions_of"), ids)[:, 0] >= 0]
+    ids = draw_joined(plan)
     arrays.write_whole(plan.scratch("sample_ids"), ids)
     arrays.write_whole(plan.scratch("sample"), gather(plan.source, ids).astype(np.float32).reshape(len(ids), -1))
 
@@ -38,6 +36,20 @@ def draw_sample(n_rows: int, size: int, random_state: int) -> NDArray[np.int64]:
     """`size` distinct row ids, ascending."""
     generator = np.random.Generator(np.random.Philox(key=[random_state, 7]))
     return np.sort(generator.choice(n_rows, min(size, n_rows), replace=False))
+
+
+def draw_joined(plan: Plan) -> NDArray[np.int64]:
+    """Ids of the rows to measure: those drawn that joined a partition, out of more draws where few did.
+
+    Rows with NaN, and those that an equal row stands for, joined none: they have no neighbours.
+    """
+    size = asked = plan.parameters.recall_sample
+    while True:
+        ids = draw_sample(plan.n_rows, size, plan.parameters.random_state)
+        ids = ids[gather(plan.scratch("partitions_of"), ids)[:, 0] >= 0]
+        if 10 * len(ids) >= asked or size >= plan.n_rows:
+            return ids
+        size *= 8
 
 
 def write_candidates(plan: Plan, name: str, ids: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
@@ -114,7 +126,9 @@ def recall_per_row(
     Exact neighbours at an infinite distance are none: a row without any has all of them.
     """
     found, expected = knn_indices[:, 1:], np.isfinite(exact[1])
-    hits = expected & (exact[0][:, :, None] == found[:, None, :]).any(axis=2)
+    hits = np.zeros_like(expected)
+    for one in found.T:  # together they would be a gigabyte for a thousand neighbours
+        hits |= expected & (exact[0] == one[:, None])
     # Rows at the same distance as the last exact neighbour are as good as it.
     limit = exact[1].max(axis=1, initial=0, where=expected) * np.float32(1 + 1e-5) + np.float32(1e-7)
     ties = ((found >= 0) & (knn_dists[:, 1:] <= limit[:, None])).sum(axis=1)

@@ -10,6 +10,7 @@ from pumascale.tasks.graph import exact, knn, metrics, recall
 from pumascale.tasks.graph.partitions import collect, flat
 from pumascale.tasks.graph.plan import BlockTask, PartitionTask, Plan, partition_tasks, read, scratch_of, write
 from pumascale.tasks.graph.runs import read_runs, write_run
+from pumascale.tasks.parameters import MOST_SEED
 from pumascale.tasks.storage import urls
 from pumascale.tasks.storage.errors import InputError
 
@@ -38,7 +39,7 @@ def local_neighbors(task: PartitionTask) -> dict[str, Any]:
         parameters.metric,
         parameters.metric_kwds,
         angular_rp_forest=parameters.angular_rp_forest,
-        random_state=parameters.random_state + task.partition,
+        random_state=(parameters.random_state + task.partition) % (MOST_SEED + 1),
         n_threads=plan.n_threads,
         n_cells=plan.n_cells,
         axes=None if plan.n_partitions == 1 else read(plan.scratch("axes")),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from pumascale.tasks.graph import fuzzy
@@ -26,11 +27,11 @@ from pumascale.tasks.graph.union import (
     with_guests,
 )
 from pumascale.tasks.parameters import GraphParameters
-from pumascale.tasks.storage import arrays, graph_store, urls
+from pumascale.tasks.storage import arrays, graph_store, sources, urls
 from pumascale.tasks.storage.graph_store import Partition
 
 CATEGORICAL = "categorical"
-UNKNOWN = -1  # the label of a row without one
+UNKNOWN = -1  # the label of a row without one, as is NaN
 UNKNOWN_DISTANCE = 1.0
 NO_EDGE = 1e-8  # the strengths that an edge missing on one side has at least, and at most on the target's
 NO_TARGET_EDGE = 1e-4
@@ -62,10 +63,16 @@ def meet_categories(task: PartitionTask) -> dict[str, Any]:
     """Weaken a partition's edges between categories, and a little those of rows whose category is unknown."""
     plan = task.plan
     edges = graph_store.read_partition(plan.scratch("unsupervised"), task.partition)
-    labels = gather(str(plan.parameters.labels), edges.rows)
+    labels = read_labels(str(plan.parameters.labels), edges.rows)
     factors = category_factors(labels, edges.head, edges.tail, plan.parameters.target_weight)
     weight = (edges.weight * factors).astype(np.float32)
     return _note_met(task, replace(edges, weight=weight), weight)
+
+
+def read_labels(url: str, ids: NDArray[np.int64]) -> NDArray[Any]:
+    """The labels of the rows `ids`, in their order."""
+    once, at = np.unique(ids, return_inverse=True)
+    return np.asarray(arrays.read_ids(sources.open_labels(url), once)[at])
 
 
 def category_factors(
@@ -75,11 +82,11 @@ def category_factors(
 
     Source: ``umap.umap_.fast_intersection``.
     """
-    at_head, at_tail = labels[head], labels[tail]
-    apart = np.where(at_head == at_tail, 1.0, np.exp(-far_distance(target_weight)))
+    apart = np.where(labels[head] == labels[tail], 1.0, np.exp(-far_distance(target_weight)))
     if labels.dtype.kind not in "iuf":
         return apart
-    return np.where((at_head == UNKNOWN) | (at_tail == UNKNOWN), np.exp(-UNKNOWN_DISTANCE), apart)
+    is_unknown = (labels == UNKNOWN) | np.isnan(labels)
+    return np.where(is_unknown[head] | is_unknown[tail], np.exp(-UNKNOWN_DISTANCE), apart)
 
 
 def _note_met(task: PartitionTask, edges: Partition, backward: NDArray[np.float32]) -> dict[str, Any]:
@@ -103,9 +110,15 @@ def restore_partition(task: PartitionTask) -> dict[str, Any]:
     return {"n_edges": len(weight), "heaviest": heaviest(weight)}
 
 
+def open_target(parameters: GraphParameters) -> zarr.Array[Any]:
+    """The numbers of a continuous target; a chunk of fill values need not be there, as with other labels."""
+    return sources.find_array(str(parameters.labels), arrays.open_filled)
+
+
 def copy_target(task: BlockTask) -> dict[str, Any]:
-    """A block of a continuous target as rows, (n, 1) for one value each."""
-    rows = read(str(task.plan.parameters.labels), slice(task.start, task.stop)).astype(np.float32)
+    """A block of a continuous target as rows, (n, 1) for one value each; rows that joined no partition have none."""
+    rows = arrays.read_rows(open_target(task.plan.parameters), task.start, task.stop)
+    rows[read(task.plan.scratch("partitions_of"), slice(task.start, task.stop))[:, 0] < 0] = np.nan
     write(task.plan.scratch("target"), task.start, rows.reshape(len(rows), -1))
     return {"n_rows": len(rows)}
 

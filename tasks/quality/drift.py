@@ -178,8 +178,8 @@ def nearest_rows(
         except_itself(distances, places(known, block[usable]))
         keep_nearest(best, ids, distances, block[usable])
     best[~whole] = np.nan
-    best -= rounding(best, queries, metric)
-    return np.sqrt(np.maximum(best, 0)) if metric in EUCLIDEAN else best, ids
+    best = np.maximum(best - rounding(best, queries, metric), 0)
+    return np.sqrt(best) if metric in EUCLIDEAN else best, ids
 
 
 def _check(source: str, shape: tuple[int, ...], reference: str, trained: tuple[int, ...], n_trained: int) -> None:

@@ -35,6 +35,11 @@ def check(source: str, parameters: TrainingParameters, n_rows: int | None = None
     shape = (found[0] if n_rows is None else n_rows, *found[1:])
     if shape[0] < LEAST_ROWS:
         raise InputError(f"{source} has {shape[0]} rows. Training needs at least {LEAST_ROWS}.")
+    if not parameters.parametric_embedding and shape != found:
+        raise InputError(
+            f"{source} has {found[0]} rows and its graph {shape[0]}, and training.parametric_embedding=false learns "
+            "the places of the source's own rows only. Build the graph of all of them first."
+        )
     check_backend()
     check_choices(parameters)
     check_prototypes(parameters, shape[0])

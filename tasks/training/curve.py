@@ -10,9 +10,10 @@ def fit_curve(min_dist: float, spread: float) -> tuple[float, float]:
     Returns
     -------
     tuple of float
-        (a, b), as `umap.umap_.find_ab_params` gives them.
+        (a, b), as `umap.umap_.find_ab_params` gives them for a spread near 1.
     """
-    distances = np.linspace(0, spread * 3, 300)
-    target = np.where(distances < min_dist, 1.0, np.exp(-(distances - min_dist) / spread))
+    distances, flat = np.linspace(0, 3, 300), min_dist / spread
+    target = np.where(distances < flat, 1.0, np.exp(flat - distances))
+    # In units of the spread, and scaled then: in others the fit ends at curves of no use, from a spread of 0.1 down.
     (a, b), _ = curve_fit(lambda x, a, b: 1.0 / (1.0 + a * x ** (2 * b)), distances, target)
-    return float(a), float(b)
+    return float(a / spread ** (2 * b)), float(b)

@@ -112,8 +112,12 @@ def split_rows(problem: Problem, seed: int) -> tuple[NDArray[np.int64], NDArray[
 
 
 def read_pairs(encoder: keras.Model, problem: Problem, ids: NDArray[np.int64]) -> Pairs:
-    """The rows `ids` (ascending) and where the encoder puts them."""
-    rows = read_ids(problem.source, ids).reshape(len(ids), *problem.row_shape)
+    """The rows `ids` (ascending), but for those with NaN or inf, and where the encoder puts them."""
+    rows = read_ids(problem.source, ids)
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    rows = rows.reshape(len(rows), *problem.row_shape)
+    if len(rows) == 0:  # nothing that Keras predicts
+        return Pairs(np.empty((0, *encoder.output_shape[1:]), np.float32), rows)
     return Pairs(encoder.predict(rows, batch_size=1024, verbose=0), rows)
 
 

@@ -44,8 +44,8 @@ class Problem:
 
     @property
     def n_rows(self) -> int:
-        """Rows of the source."""
-        return int(self.source.shape[0])
+        """Rows of the graph: others may have come behind them since."""
+        return len(self.edges.is_held_out)
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -66,7 +66,8 @@ def read_problem(
 ) -> Problem:
     """Hold rows out, look through the edges, and count the steps as umap-learn does."""
     array, is_parametric = sources.open_source(source), parameters.parametric_embedding
-    n_rows, manifest = array.shape[0], graph_store.read_graph_manifest(graph)
+    manifest = graph_store.read_graph_manifest(graph)
+    n_rows = int(manifest["n_rows"])
     n_epochs = parameters.n_epochs or sampling.default_n_epochs(n_rows)
     # A place that is learned by itself cannot be held out.
     share = parameters.validation_split if is_parametric else 0.0
@@ -129,8 +130,8 @@ def resident_rows(problem: Problem) -> NDArray[Any]:
     if not problem.is_parametric:
         return np.arange(problem.n_rows, dtype=np.int32)[:, np.newaxis]
     array = problem.source
-    rows = np.empty(array.shape, problem.row_dtype)
-    for start, stop in arrays.row_blocks(array.shape[0], chunk_objects.block_rows(array)):
+    rows = np.empty((problem.n_rows, *problem.row_shape), problem.row_dtype)
+    for start, stop in arrays.row_blocks(problem.n_rows, chunk_objects.block_rows(array)):
         rows[start:stop] = arrays.read_rows(array, start, stop, dtype=problem.row_dtype)
     return rows
 
@@ -141,11 +142,13 @@ def resident_edges(problem: Problem) -> Edges:
 
 
 def read_landmarks(parameters: TrainingParameters) -> NDArray[np.float32] | None:
-    """The given places, if any."""
+    """The given places, if any; all NaN for a row that is not held on every axis."""
     if parameters.landmark_positions is None:
         return None
     array = sources.open_source(parameters.landmark_positions)
-    return np.asarray(arrays.read_rows(array, 0, array.shape[0]))
+    places = np.array(arrays.read_rows(array, 0, array.shape[0]))
+    places[~np.isfinite(places).all(axis=1)] = np.nan
+    return places
 
 
 def validation_edges(problem: Problem, parameters: TrainingParameters, batch_size: int) -> Edges:

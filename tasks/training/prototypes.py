@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from pumascale.tasks.training.objective import Tensor
 
-FAR = 1e30  # half a squared norm that no row comes near
+FAR = 3e38  # half a squared norm that no row comes near
+LEAST = float(np.finfo(np.float32).tiny)
 SPHERICAL_METRICS = ("cosine", "correlation", "dot", "inner_product")
 
 
@@ -93,7 +94,7 @@ class PrototypeAttention(keras.layers.Layer):  # type: ignore[misc]
         """The prototypes of each row and their weights, int32 and float32 (batch, n_attended), nearest first."""
         score = ops.matmul(rows - self.center, ops.transpose(self.keys)) - self.offsets  # half of |x|^2 - d^2
         best, chosen = top_k(score, self.n_attended, self.group)
-        span = ops.maximum(best[:, :1] - best[:, -1:], 1e-9)
+        span = ops.maximum(best[:, :1] - best[:, -1:], LEAST)
         return chosen, ops.exp(-self.sharpness * (best[:, :1] - best) / span)
 
     def place(self, chosen: Tensor, weight: Tensor) -> Tensor:
@@ -152,6 +153,8 @@ def prototype_encoder(
     if metric == "correlation":
         flat = flat - ops.mean(flat, axis=-1, keepdims=True)
     if metric in SPHERICAL_METRICS:
+        # By its largest value first, since the squares of tiny ones are 0.
+        flat = flat / ops.maximum(ops.max(ops.abs(flat), axis=-1, keepdims=True), LEAST)
         flat = keras.layers.UnitNormalization(dtype="float32")(flat)
     attention = PrototypeAttention(n_prototypes, n_components, bandwidth=0.3 * spread, name="prototypes")
     return keras.Model(inputs, attention(flat), name="encoder")

@@ -77,6 +77,7 @@ def flat_rows(rows: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
         return flat
     if metric == "correlation":
         flat = flat - flat.mean(axis=1, keepdims=True)
+    flat = flat / np.maximum(np.abs(flat).max(axis=1, keepdims=True), prototypes.LEAST)
     return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12), np.float32)
 
 

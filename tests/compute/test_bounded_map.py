@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
+from pumascale.tasks.compute import bounded_map as bounded_map_module
 from pumascale.tasks.compute.bounded_map import bounded_map
 from pumascale.tasks.compute.cluster import open_client
 from pumascale.tasks.parameters import ComputeParameters
@@ -53,6 +54,14 @@ def test_a_killed_worker_repeats_its_task(tmp_path: Path) -> None:
         assert sorted(bounded_map(client, jobs.die_once, items)) == sorted(items)
         with pytest.raises(InputError, match="ended several worker processes"):
             list(bounded_map(client, jobs.die, [1]))
+
+
+def test_a_cluster_that_shrinks_gets_no_more_until_few_enough_are_in_flight(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = iter([60])
+    monkeypatch.setattr(bounded_map_module, "_enough", lambda client: next(sizes, 4))
+    assert sorted(bounded_map(client, jobs.square, range(200))) == [value * value for value in range(200)]
 
 
 def test_an_exception_arrives_and_cancels_the_rest(client: Client, tmp_path: Path) -> None:

@@ -89,6 +89,8 @@ def test_guests_of_a_target_bring_their_data(
 def test_category_factors_by_hand() -> None:
     labels, head, tail = np.array([3, 3, 5, -1]), np.array([0, 0, 1], np.int32), np.array([1, 2, 3], np.int32)
     np.testing.assert_allclose(target.category_factors(labels, head, tail, 0.5), [1, np.exp(-5), np.exp(-1)])
+    labels = np.array([3.0, 3, 5, np.nan])
+    np.testing.assert_allclose(target.category_factors(labels, head, tail, 0.5), [1, np.exp(-5), np.exp(-1)])
     names = np.array(["a", "a", "b", "-1"])
     np.testing.assert_allclose(target.category_factors(names, head, tail, 0.5), [1, np.exp(-5), np.exp(-5)])
 

@@ -55,11 +55,12 @@ def test_the_trained_rows_may_lie_elsewhere(store: Store) -> None:
     assert drift(store(new), store(trained), first_new_row=0) == expected
 
 
-def test_copies_of_trained_rows_are_at_no_distance(store: Store) -> None:
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_copies_of_trained_rows_are_at_no_distance(store: Store, metric: str) -> None:
     """Every trained row has a copy, so the threshold is 0; far from the origin, where rounding would show."""
     trained = np.repeat(cloud(300, shift=1e3), 2, axis=0)
     source = store(np.concatenate([trained, trained[::3], cloud(100, 1, shift=1e3)]))
-    found = drift(source, source, first_new_row=600)
+    found = drift(source, source, first_new_row=600, metric=metric)
     assert found["threshold"] == 0
     assert found["drift"] == pytest.approx(100 / 300)
 

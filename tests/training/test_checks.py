@@ -88,3 +88,8 @@ def test_a_backend_that_is_not_there(stored: Stored, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
     with pytest.raises(InputError, match=reason):
         check(stored.source, TrainingParameters())
+
+
+def test_places_of_rows_that_came_behind_the_graph_are_refused(stored: Stored) -> None:
+    with pytest.raises(InputError, match="has 600 rows and its graph 500"):
+        check(stored.source, TrainingParameters(parametric_embedding=False), 500)

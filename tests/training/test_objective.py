@@ -19,6 +19,15 @@ def test_the_curve_is_umap_learns(min_dist: float, spread: float) -> None:
     np.testing.assert_allclose(fit_curve(min_dist, spread), find_ab_params(spread, min_dist), rtol=1e-6)
 
 
+@pytest.mark.parametrize("spread", [1e-3, 0.1, 100.0])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_the_curve_has_the_same_form_at_any_spread(spread: float, share: float) -> None:
+    """umap-learn's fit ends at a = -17 and b = -11 for a spread of 0.1 and half of it as min_dist."""
+    a, b = fit_curve(share * spread, spread)
+    expected_a, expected_b = find_ab_params(1.0, share)
+    np.testing.assert_allclose((a * spread ** (2 * b), b), (expected_a, expected_b), rtol=1e-6)
+
+
 def test_a_curve_that_is_given_is_kept() -> None:
     assert curve_of(TrainingParameters(a=1.5, b=0.5, min_dist=0.9)) == (1.5, 0.5)
 
