@@ -25,8 +25,8 @@ logger = logging.getLogger("pumascale.graph")
 def assign_block(task: BlockTask) -> dict[str, Any]:
     """The partitions that each row of a block joins, nearest first, and the rows as one run for them.
 
-    A row with NaN or inf joins none, nor does one that an equal row stands for: -1. Returns the partitions' sizes, and
-    which rows are not finite.
+    A row with NaN or inf joins none, nor does one that an equal row stands for: -1. Returns the partitions' sizes, how
+    many rows joined any, and which are not finite.
 
     Raises
     ------
@@ -50,7 +50,8 @@ def assign_block(task: BlockTask) -> dict[str, Any]:
         _scatter(task, nearest, data)
     sizes = np.bincount(nearest[nearest >= 0], minlength=plan.n_partitions)
     bad = task.start + np.flatnonzero(~finite)
-    return {"sizes": sizes.tolist(), "n_bad": len(bad), "first_bad": bad[:1].tolist()}
+    n_joined = int((nearest[:, 0] >= 0).sum())
+    return {"sizes": sizes.tolist(), "n_joined": n_joined, "n_bad": len(bad), "first_bad": bad[:1].tolist()}
 
 
 def check_finite(plan: Plan, assigned: list[dict[str, Any]]) -> None:
@@ -60,14 +61,19 @@ def check_finite(plan: Plan, assigned: list[dict[str, Any]]) -> None:
         refuse_bad(plan.source, plan.n_rows, sum(result["n_bad"] for result in assigned), first)
 
 
-def check_sizes(plan: Plan, sizes: NDArray[np.int64]) -> None:
-    """Refuse partitions above the bound that was asked for, and too few rows; above what memory suggests, warn."""
-    if sizes.max() <= plan.parameters.n_neighbors:
+def check_joined(plan: Plan, assigned: list[dict[str, Any]]) -> None:
+    """Refuse fewer rows than neighbours: all their edges would be of weight 1."""
+    n_joined = sum(result["n_joined"] for result in assigned)
+    if n_joined <= plan.parameters.n_neighbors:
         raise ValuesError(
-            f"{sizes.max()} rows are left of {plan.source} without those with NaN and, with graph.unique, those that "
+            f"{n_joined} rows are left of {plan.source} without those with NaN and, with graph.unique, those that "
             f"equal another, too few for graph.n_neighbors={plan.parameters.n_neighbors} (of continuous labels: "
             "graph.target_n_neighbors). Expected more rows than neighbours: lower it."
         )
+
+
+def check_sizes(plan: Plan, sizes: NDArray[np.int64]) -> None:
+    """Refuse partitions above the bound that was asked for; above one that the memory suggests, warn."""
     bound = plan.parameters.partition_rows
     if bound is None and sizes.max() > plan.most_rows:
         logger.warning(

@@ -157,6 +157,7 @@ def partition(plan: Plan, done: Steps) -> Plan:
             done.run(f"pivots-{plan.n_partitions}", pivots.choose_pivots, partition_tasks(plan)[:1])
         results = done.run(f"assign-{plan.n_partitions}", partitions.assign_block, block_tasks(plan))
         partitions.check_finite(plan, results)
+        partitions.check_joined(plan, results)
         sizes = np.sum([result["sizes"] for result in results], axis=0)
         too_large = sizes.max() / plan.most_rows
         if too_large <= 1 or plan.parameters.n_partitions:
