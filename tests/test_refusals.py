@@ -179,6 +179,7 @@ COMMANDS = {
     "update rows --model nowhere --target t": "nowhere holds no finished model",
     "inverse-transform rows --model nowhere": "nowhere holds no finished model",
     "export nowhere map.parquet": "nowhere holds no finished map",
+    "export models/one map.parquet": "models/one holds no finished map. Expected the URL of an embedding, or of a",
     "export map thesis": "thesis is a folder. Expected the name of a file, such as .*thesis/export.parquet",
     "export map thesis/chapter.txt": "chapter.txt is another file. Expected nothing there, or an older export",
     "export map map.csv": "map.csv ends in .csv, and parquet is what is written there. .* such as .*map.parquet",
