@@ -171,8 +171,11 @@ def everybody(points: NDArray[Any]) -> tuple[Any, NDArray[np.int64], Candidates,
     return zarr.array(points), np.arange(len(points)), all_but(len(points), NOBODY), 15
 
 
-def test_labels_that_are_all_unknown_are_not_measured(store: Store, rows: NDArray[Any], points: NDArray[Any]) -> None:
-    found = measure(store(rows), store(points), held_out=NOBODY, labels=store(np.full(600, np.nan)))
+@pytest.mark.parametrize("labels", [np.full(600, np.nan), np.linspace(0, 1, 600)], ids=["unknown", "quantity"])
+def test_what_is_no_class_is_not_guessed(
+    store: Store, rows: NDArray[Any], points: NDArray[Any], labels: NDArray[Any]
+) -> None:
+    found = measure(store(rows), store(points), held_out=NOBODY, labels=store(labels))
     assert "label_accuracy" not in found["trained"]
 
 
