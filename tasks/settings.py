@@ -79,9 +79,10 @@ def _describe(group: str, model: type[Group], problem: dict[str, Any]) -> str:
 
 def _read_document(document: str) -> dict[str, dict[str, Any]]:
     content = _load(document, "The parameters file") or {}
-    if not isinstance(content, dict) or not all(isinstance(group, dict) for group in content.values()):
+    groups = content.values() if isinstance(content, dict) else [content]
+    if not all(isinstance(group, dict | None) for group in groups):
         raise InputError("The parameters file must map groups to their values, such as 'graph: {n_neighbors: 30}'.")
-    return {str(group): dict(values) for group, values in content.items()}
+    return {str(group): dict(values or {}) for group, values in content.items()}  # None: all its lines are comments
 
 
 def _split(setting: str) -> tuple[str, str, Any]:

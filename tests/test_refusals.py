@@ -29,6 +29,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     holes = ROWS.copy()
     holes[7, 2], holes[30] = np.nan, np.inf
     write(folder / "nan", holes)
+    write(folder / "times", ROWS.astype(np.float64) + 1.7e9)
     write(folder / "labels", np.arange(39))
     write(folder / "line", np.arange(40.0))
     write(folder / "complex", np.ones((40, 6), np.complex64))
@@ -103,6 +104,7 @@ SOURCES = {
     "dates": r"has dtype datetime64\[s\]. Floats, integers or booleans are expected",
     "strings": "has dtype <U1. Floats, integers or booleans are expected",
     "rows.npy": r"rows.npy is a file. Expected a Zarr array, which is a folder: zarr.save_array",
+    "times": "dtype float64 so far from 0 that float32, .* rounds away .* Expected numbers around 0: subtract each",
     "nan": "has NaN or inf in 2 of its 40 rows, first in row 7. Expected finite numbers .*graph.non_finite=skip",
     "s4://bucket/rows": "s4://bucket/rows is on no store that is known: Protocol not known: s4. Expected a path, s3",
 }
@@ -177,6 +179,7 @@ COMMANDS = {
     "update rows --model nowhere --target t": "nowhere holds no finished model",
     "inverse-transform rows --model nowhere": "nowhere holds no finished model",
     "export nowhere map.parquet": "nowhere holds no finished map",
+    "export models/one map.parquet": "models/one holds no finished map. Expected the URL of an embedding, or of a",
     "export map thesis": "thesis is a folder. Expected the name of a file, such as .*thesis/export.parquet",
     "export map thesis/chapter.txt": "chapter.txt is another file. Expected nothing there, or an older export",
     "export map map.csv": "map.csv ends in .csv, and parquet is what is written there. .* such as .*map.parquet",

@@ -63,6 +63,12 @@ def test_a_file_that_is_no_mapping_is_refused() -> None:
         read_groups([], "- 1", EVERY)
 
 
+def test_a_group_whose_lines_are_all_comments_has_its_defaults() -> None:
+    groups = read_groups([], "graph:\n  # n_neighbors: 30\ntraining: {encoder: mlp}", EVERY)
+    assert groups["graph"].model_dump()["n_neighbors"] == 15
+    assert groups["training"].model_dump()["encoder"] == "mlp"
+
+
 def test_what_is_no_yaml_is_refused() -> None:
     with pytest.raises(InputError, match=r"The value of --set graph.metric_kwds=\{p is not YAML"):
         read_groups(["graph.metric_kwds={p"], "", EVERY)

@@ -4,7 +4,7 @@ from pumascale.tasks.graph import memory, metrics
 from pumascale.tasks.graph.plan import make_plan
 from pumascale.tasks.graph.target import CATEGORICAL, open_target
 from pumascale.tasks.parameters import GraphParameters
-from pumascale.tasks.storage import finite, sources, urls
+from pumascale.tasks.storage import finite, precision, sources, urls
 from pumascale.tasks.storage.errors import InputError
 
 
@@ -33,15 +33,16 @@ def check(source: str, parameters: GraphParameters) -> None:
 
 
 def check_rows(source: str, parameters: GraphParameters) -> None:
-    """Read all rows, and refuse what the build would stop at: NaN and inf, and what the metric has no meaning for.
+    """Read all rows, and refuse NaN and inf, what float32 cannot tell apart, and what the metric has no meaning for.
 
     Raises
     ------
     InputError
-        With how many rows have NaN or inf, or a value that came and what the metric takes.
+        With how many rows have NaN or inf, how much is rounded away, or a value that came and what the metric takes.
     """
     if parameters.non_finite == "error":
         finite.check_finite(source)
+    precision.check_precision(source)
     if parameters.metric not in metrics.BINARY | metrics.NON_NEGATIVE or parameters.precomputed_knn:
         return
     for _, block in finite.read_blocks(sources.open_source(source)):

@@ -17,6 +17,7 @@ from pumascale.tasks.storage import arrays, sources
 from pumascale.tasks.storage.rows import read_ids
 
 BLOCK_ROWS = 2**20  # of the map, among which neighbours are sought at once
+MOST_CLASSES = 60  # of labels that are floats: more are a quantity, which the report shows as ranges
 LEAST = 3  # candidates: trustworthiness is defined for n_neighbors < n / 2
 
 
@@ -83,8 +84,9 @@ def measure(
             "trustworthiness": trustworthiness(ranks[here], n),
             "sample": len(rows),
         }
-        if known is not None:
-            result[kind]["label_accuracy"] = label_accuracy(known, rows, nearest[here])
+        accuracy = None if known is None else label_accuracy(known, rows, nearest[here])
+        if accuracy is not None:
+            result[kind]["label_accuracy"] = accuracy
     return result
 
 
@@ -125,10 +127,18 @@ def trustworthiness(ranks: NDArray[np.int64], n_rows: int) -> float:
     return float(1.0 - penalty * 2.0 / (k * (2.0 * n_rows - 3.0 * k - 1.0)))
 
 
-def label_accuracy(labels: Any, ids: NDArray[np.int64], nearest: NDArray[np.int64]) -> float:
-    """Share of rows whose label, of (n,) stored ones, is the one that most of their nearest in the map have."""
+def label_accuracy(labels: Any, ids: NDArray[np.int64], nearest: NDArray[np.int64]) -> float | None:
+    """Share of rows whose label, of (n,) stored ones, is the one that most of their nearest in the map have.
+
+    NaN is no label: it has no vote, rows that have it or are near no other are left out. None where none is left, and
+    for a quantity.
+    """
     asked, places = np.unique(np.column_stack([ids, nearest]), return_inverse=True)
-    _, codes = np.unique(arrays.read_ids(labels, asked), return_inverse=True)
-    own, *others = codes[places.reshape(len(ids), -1)].T
-    majority = np.array([int(np.argmax(np.bincount(row))) for row in np.transpose(others)])
-    return float((majority == own).mean())
+    kinds, codes = np.unique(arrays.read_ids(labels, asked), return_inverse=True)
+    n_known = int((kinds == kinds).sum())  # NaN is not itself, and the last of the kinds
+    if kinds.dtype.kind == "f" and n_known > MOST_CLASSES:
+        return None
+    codes = codes[places.reshape(len(ids), -1)]
+    codes = codes[(codes[:, 0] < n_known) & (codes[:, 1:] < n_known).any(axis=1)]
+    majority = [int(np.argmax(np.bincount(row, minlength=n_known)[:n_known])) for row in codes[:, 1:]]
+    return float(np.mean(np.equal(majority, codes[:, 0]))) if majority else None

@@ -66,7 +66,8 @@ def find_map(url: str) -> str:
     """URL of the finished embedding at `url`, or of the newest version of the target there."""
     version = newest(urls.absolute(url))
     embedding = urls.absolute(url) if version is None else str(version["embedding"])
-    if manifests.read_manifest(embedding) is None:
+    is_map = urls.read_bytes(urls.join(embedding, "embedding", "zarr.json")) is not None  # a model is finished too
+    if manifests.read_manifest(embedding) is None or not is_map:
         raise InputError(f"{url} holds no finished map. Expected the URL of an embedding, or of a target.")
     return embedding
 

@@ -96,11 +96,17 @@ def _check_effect(parameters: TrainingParameters) -> None:
             f"training.encoder={parameters.encoder!r} came with training.parametric_embedding=false, which learns "
             "places and no network. Expected one of them: leave the encoder out, or parametric_embedding on."
         )
-    if parameters.reconstruction_validation is not None and not parameters.parametric_reconstruction:
-        raise InputError(
-            "training.reconstruction_validation measures a decoder, and none is trained. "
-            "Give parametric_reconstruction=true as well, or leave it out."
-        )
+    of_a_decoder = {
+        "reconstruction_validation": parameters.reconstruction_validation is not None,
+        "autoencoder_loss": parameters.autoencoder_loss,
+        "decoder": parameters.decoder != "mlp",
+    }
+    for name, is_set in of_a_decoder.items():
+        if is_set and not parameters.parametric_reconstruction:
+            raise InputError(
+                f"training.{name} is about a decoder, and none is trained. "
+                "Give parametric_reconstruction=true as well, or leave it out."
+            )
 
 
 def check_prototypes(parameters: TrainingParameters, n_rows: int) -> None:

@@ -156,6 +156,29 @@ def test_labels_may_be_words(store: Store, rows: NDArray[Any], points: NDArray[A
     assert by_word == measure(source, embedding, held_out=NOBODY, labels=store(codes))
 
 
+@pytest.mark.parametrize("every", [2, 7, 40])
+def test_rows_without_a_label_are_no_class(store: Store, rows: NDArray[Any], points: NDArray[Any], every: int) -> None:
+    labels = np.where(np.arange(600) % every, np.nan, (points[:, 0] > 0).astype(float))
+    found = label_accuracy(zarr.array(labels), np.arange(600), map_neighbors(*everybody(points)))
+    near = labels[map_neighbors(*everybody(points))]
+    asked = np.flatnonzero(np.isfinite(labels) & np.isfinite(near).any(axis=1))
+    guesses = [2 * np.nansum(near[row]) > np.isfinite(near[row]).sum() for row in asked]
+    assert found == pytest.approx(np.mean(guesses == labels[asked]))
+    assert (found or 0) > 0.9
+
+
+def everybody(points: NDArray[Any]) -> tuple[Any, NDArray[np.int64], Candidates, int]:
+    return zarr.array(points), np.arange(len(points)), all_but(len(points), NOBODY), 15
+
+
+@pytest.mark.parametrize("labels", [np.full(600, np.nan), np.linspace(0, 1, 600)], ids=["unknown", "quantity"])
+def test_what_is_no_class_is_not_guessed(
+    store: Store, rows: NDArray[Any], points: NDArray[Any], labels: NDArray[Any]
+) -> None:
+    found = measure(store(rows), store(points), held_out=NOBODY, labels=store(labels))
+    assert "label_accuracy" not in found["trained"]
+
+
 def test_rows_that_are_placed_nowhere_are_left_out(store: Store, rows: NDArray[Any], points: NDArray[Any]) -> None:
     holes = np.arange(5, 600, 10)
     placed = np.setdiff1d(np.arange(600), holes)

@@ -28,7 +28,7 @@ BROUGHT = "tests.training.brought"
         ({"encoder": "mlp", "warm_start": "/nowhere"}, "is missing"),
         ({"a": 1.0}, "Give both, or neither"),
         ({"min_dist": 2.0}, "min_dist=2.0 is larger than training.spread=1.0. Expected at most the spread"),
-        ({"autoencoder_loss": True}, "Choose encoder='mlp'"),
+        ({"parametric_reconstruction": True, "autoencoder_loss": True}, "Choose encoder='mlp'"),
         ({"global_correlation_loss_weight": 1.0}, "Choose encoder='mlp'"),
         ({"dtype_policy": "mixed_bfloat16"}, "or choose encoder='mlp'"),
         ({"monitor": "val_repulsion"}, "Choose encoder='mlp'"),
@@ -45,7 +45,9 @@ BROUGHT = "tests.training.brought"
         ({"landmark_positions": "/nowhere"}, "No Zarr array"),
         ({"n_prototypes": 541}, "n_prototypes=541 is more than the 540 trained rows"),
         ({"parametric_embedding": False, "encoder": "mlp"}, "learns places and no network"),
-        ({"reconstruction_validation": "/nowhere"}, "measures a decoder, and none is trained"),
+        ({"reconstruction_validation": "/nowhere"}, "validation is about a decoder, and none is trained"),
+        ({"encoder": "mlp", "decoder": "mine:build"}, "training.decoder is about a decoder, and none is trained"),
+        ({"encoder": "mlp", "autoencoder_loss": True}, "autoencoder_loss is about a decoder, and none is trained"),
     ],
 )
 def test_what_cannot_be_used_is_refused(stored: Stored, changes: dict[str, Any], reason: str) -> None:
