@@ -20,6 +20,7 @@ def check(source: str, parameters: GraphParameters) -> None:
     metrics.check_metric(parameters.metric)
     metrics.check_arguments(parameters.metric, parameters.metric_kwds, tuple(row_shape))
     _check_rows(source, n_rows, parameters.n_neighbors)
+    precision.check_precision(source)
     _check_partitions(n_rows, parameters)
     if parameters.precomputed_knn:
         _check_precomputed(parameters.precomputed_knn, n_rows, parameters.n_neighbors)
@@ -33,16 +34,15 @@ def check(source: str, parameters: GraphParameters) -> None:
 
 
 def check_rows(source: str, parameters: GraphParameters) -> None:
-    """Read all rows, and refuse NaN and inf, what float32 cannot tell apart, and what the metric has no meaning for.
+    """Read all rows, and refuse what the build would stop at: NaN and inf, and what the metric has no meaning for.
 
     Raises
     ------
     InputError
-        With how many rows have NaN or inf, how much is rounded away, or a value that came and what the metric takes.
+        With how many rows have NaN or inf, or a value that came and what the metric takes.
     """
     if parameters.non_finite == "error":
         finite.check_finite(source)
-    precision.check_precision(source)
     if parameters.metric not in metrics.BINARY | metrics.NON_NEGATIVE or parameters.precomputed_knn:
         return
     for _, block in finite.read_blocks(sources.open_source(source)):
