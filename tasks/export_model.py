@@ -8,8 +8,8 @@ from typing import Any, Literal
 from prefect import task
 
 from pumascale.tasks.run_page import link, publish_markdown
-from pumascale.tasks.stage import with_a_store
 from pumascale.tasks.storage import model_store, urls
+from pumascale.tasks.storage.failures import with_a_store
 
 ModelFormat = Literal["onnx", "saved_model", "litert"]
 Network = Literal["encoder", "decoder"]

@@ -5,7 +5,6 @@ from functools import partial
 import numpy as np
 
 from pumascale.tasks.parameters import GraphParameters, TrainingParameters
-from pumascale.tasks.stage import with_a_store
 from pumascale.tasks.storage import (
     arrays,
     chunk_objects,
@@ -17,6 +16,7 @@ from pumascale.tasks.storage import (
     urls,
 )
 from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.failures import with_a_store
 
 # `landmark_loss_weight` while the old map is held: how far a layout pulls each old row back per epoch. At .1, .2 and .3
 # the rows of 20,000 sentence embeddings moved, with 2,000 new ones, by 5.1, 4.6 and 4.8 % of the map's width in the

@@ -4,7 +4,6 @@ Prefect's own result cache does not notice a deleted output, so a stage asks its
 shows the answer: a state named Cached.
 """
 
-import errno
 import logging
 import re
 import time
@@ -12,7 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from botocore.exceptions import BotoCoreError
 from prefect.assets import Asset, materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
@@ -24,10 +22,10 @@ from pumascale.tasks.run_log import on_the_run_page
 from pumascale.tasks.run_page import publish_outputs
 from pumascale.tasks.storage import lease, manifests, urls
 from pumascale.tasks.storage.errors import InputError
+from pumascale.tasks.storage.failures import with_a_store
 
 logger = logging.getLogger("pumascale")
 Result = TypeVar("Result")
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Stage(BaseModel):
@@ -114,31 +112,6 @@ def stage_elsewhere(name: str, place: str, work: Callable[[], None]) -> Stage:
         )
     seconds = round(time.perf_counter() - started, 2)
     return Stage(name=name, url=place, cached=cached, seconds=seconds, manifest=manifest)
-
-
-def with_a_store(place: str, work: Callable[[], Result]) -> Result:
-    """Do the work; where the store ends it, say what stays and what to do. An `InputError` says so itself."""
-    try:
-        return work()
-    except (OSError, BotoCoreError) as error:
-        raise InputError(
-            f"{_what_ended(error)} while {place} was written ({type(error).__name__}: {error}). What is finished there "
-            f"stays and nothing is published: {_what_to_do(error)} and run the same again."
-        ) from error
-
-
-def _what_ended(error: Exception) -> str:
-    if getattr(error, "errno", None) in FULL:
-        return "No space was left"
-    return "The store refused these credentials" if isinstance(error, PermissionError) else "The store failed"
-
-
-def _what_to_do(error: Exception) -> str:
-    if getattr(error, "errno", None) in FULL:
-        return "make room there and for temporary files (TMPDIR), or name another place,"
-    if isinstance(error, PermissionError):
-        return "renew AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the profile, role or file rights)"
-    return "see that it is there again"
 
 
 def costs(started: float, place: str, *inputs: str) -> dict[str, Any]:

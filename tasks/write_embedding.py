@@ -14,7 +14,7 @@ from pumascale.tasks.appended import Appended
 from pumascale.tasks.parameters import ComputeParameters, EmbeddingParameters
 from pumascale.tasks.report_embedding import publish_embedding, report_embedding
 from pumascale.tasks.run_page import Progress
-from pumascale.tasks.stage import Stage, costs, run_stage, with_a_store
+from pumascale.tasks.stage import Stage, costs, run_stage
 from pumascale.tasks.storage import (
     arrays,
     changes,
@@ -26,6 +26,7 @@ from pumascale.tasks.storage import (
     urls,
 )
 from pumascale.tasks.storage.errors import NonFiniteError
+from pumascale.tasks.storage.failures import with_a_store
 
 logger = logging.getLogger("pumascale")
 
