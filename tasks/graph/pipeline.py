@@ -115,10 +115,6 @@ class Steps:
             manifests.write_receipt(self._place, name, self._receipts[name])
         return self._receipts[name]
 
-    def ask(self, step: str, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
-        """Results of tasks that write nothing, so there is nothing to resume."""
-        return self._timed(step, function, tasks)
-
     def _timed(self, step: str, function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
         started, results = time.perf_counter(), []
         for result in self.runner(function, tasks):
